@@ -1,0 +1,1 @@
+"""Everything on disk: checkpoints in, the analysis run, merged checkpoints out."""
