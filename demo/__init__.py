@@ -1,0 +1,1 @@
+"""A family of small language models, trained from scratch, to try globa-tui on."""
