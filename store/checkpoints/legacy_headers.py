@@ -1,0 +1,87 @@
+"""List the tensors of legacy ``pytorch_model*.bin`` files as JSON. A program, run in a process of its own.
+
+``python -P legacy_headers.py FILE…`` prints one JSON document: a list with, for each file, ``{"tensors": [[name, dtype,
+shape, offset, nbytes], …]}`` or ``{"error": text}``. It needs torch, which the terminal interface must not load, and it
+imports nothing else of this package, so that no other module of the same name can take its place.
+
+``offset`` counts from the first tensor's bytes in memory. Tensors that share their bytes share it.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import warnings
+from pathlib import Path
+from typing import TypedDict
+
+import torch
+
+
+class Listing(TypedDict, total=False):
+    """What is printed for one file."""
+
+    tensors: list[tuple[str, str, list[int], int, int]]
+    error: str
+
+
+def load(path: Path) -> dict[str, torch.Tensor]:
+    """Load a legacy file without running anything in it, mapped where its format allows.
+
+    Raises
+    ------
+    ValueError
+        When it holds anything but named dense tensors that lie within it.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with path.open("rb") as file:
+            zipped = file.read(4) == b"PK\x03\x04"
+        # Files from before torch 1.6 are no zip archives and cannot be mapped.
+        found = torch.load(path, map_location="cpu", mmap=zipped, weights_only=True)
+    if not isinstance(found, dict):
+        message = f"holds a {type(found).__name__}, not named tensors"
+        raise ValueError(message)
+    limit = path.stat().st_size
+    for name, tensor in found.items():
+        _check(name, tensor, limit)
+    return found
+
+
+def _check(name: object, tensor: object, limit: int) -> None:
+    if not isinstance(name, str) or not isinstance(tensor, torch.Tensor):
+        message = f"entry {name!r} is a {type(tensor).__name__}, not a tensor"
+        raise ValueError(message)
+    if tensor.layout != torch.strided or tensor.is_quantized or tensor.device.type != "cpu":
+        message = f"tensor {name} is {tensor.layout} on {tensor.device}, not a dense tensor"
+        raise ValueError(message)
+    # A stride of 0 would let a few bytes claim terabytes.
+    if tensor.numel() * tensor.element_size() > limit:
+        message = f"tensor {name} {list(tensor.shape)} claims more bytes than the file's {limit:,}"
+        raise ValueError(message)
+
+
+def list_tensors(path: Path) -> Listing:
+    """Describe the tensors of one file, or say why that is impossible."""
+    try:
+        found = load(path)
+    except Exception as error:
+        text = str(error).strip().splitlines()
+        return {"error": f"{type(error).__name__}: {text[0] if text else 'no further detail'}"}
+    first = min((tensor.data_ptr() for tensor in found.values() if tensor.numel()), default=0)
+    return {
+        "tensors": [
+            (
+                name,
+                str(tensor.dtype),
+                list(tensor.shape),
+                tensor.data_ptr() - first if tensor.numel() else 0,
+                tensor.numel() * tensor.element_size(),
+            )
+            for name, tensor in found.items()
+        ]
+    }
+
+
+if __name__ == "__main__":
+    json.dump([list_tensors(Path(name)) for name in sys.argv[1:]], sys.stdout)

@@ -1,0 +1,143 @@
+"""Reading the values of single tensors."""
+
+from __future__ import annotations
+
+import os
+from io import FileIO
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from store.checkpoints.dtypes import torch_dtype
+from store.checkpoints.files import open_regular, unreadable
+from store.checkpoints.model import Checkpoint, SourceFile, TensorHeader
+from store.checkpoints.text import shown, shown_shape
+from store.errors import CheckpointError
+
+if TYPE_CHECKING:
+    import torch
+
+
+class TensorReader:
+    """Reads tensors of one checkpoint, each into memory of its own.
+
+    Parameters
+    ----------
+    checkpoint : Checkpoint
+        From `open_checkpoint`.
+
+    Notes
+    -----
+    Bytes are read once, straight into the tensor's memory; nothing is mapped or cached, so a read costs one tensor of
+    memory. Every read opens its file anew and is safe from several threads. Legacy files that cannot be mapped (from
+    before torch 1.6) are held in memory while the reader is open.
+    """
+
+    def __init__(self, checkpoint: Checkpoint) -> None:
+        self.checkpoint = checkpoint
+        self._files = {file.path: file for file in checkpoint.files}
+        self._legacy: dict[Path, dict[str, torch.Tensor]] = {}
+
+    def __enter__(self) -> TensorReader:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of legacy files; safetensors files are never kept open."""
+        self._legacy.clear()
+
+    def read(self, name: str) -> torch.Tensor:
+        """Read one tensor: in the type of the file, on the CPU, contiguous, in memory of its own.
+
+        Raises
+        ------
+        CheckpointError
+            When the checkpoint has no such tensor, its file changed since it was indexed, or torch lacks its type.
+        """
+        header = self._header(name)
+        return self._read(header, header.shape, 0)
+
+    def read_rows(self, name: str, start: int, stop: int) -> torch.Tensor:
+        """Read the rows ``start`` to ``stop`` (exclusive) of one tensor, that is a range of its first axis.
+
+        Raises
+        ------
+        CheckpointError
+            As `read`, and when the tensor has no such rows.
+        """
+        header = self._header(name)
+        rows = header.shape[0] if header.shape else 0
+        if not 0 <= start <= stop <= rows:
+            asked = f"rows {start} to {stop} asked of {shown_shape(header.shape)}"
+            message = f"{shown(header.file)}: tensor {shown(name)}: {asked}; choose a range within its first axis"
+            raise CheckpointError(message)
+        return self._read(header, (stop - start, *header.shape[1:]), start)
+
+    def _header(self, name: str) -> TensorHeader:
+        header = self.checkpoint.tensors.get(name)
+        if header is None:
+            message = f"{shown(self.checkpoint.path)}: has no tensor {shown(name)}; check the name"
+            raise CheckpointError(message)
+        return header
+
+    def _read(self, header: TensorHeader, shape: tuple[int, ...], row: int) -> torch.Tensor:
+        dtype = torch_dtype(header.dtype)
+        if self.checkpoint.format == "legacy":
+            return self._read_legacy(header, row, shape)
+        per_row = header.nbytes // header.shape[0] if header.shape and header.shape[0] else 0
+        count = per_row * shape[0] if shape else header.nbytes
+        with open_regular(header.file) as file:
+            _check_unchanged(self._files[header.file], file)
+            values = _read_values(file, header, dtype, header.offset + row * per_row, count)
+            _check_unchanged(self._files[header.file], file)
+        return values.reshape(shape)
+
+    def _read_legacy(self, header: TensorHeader, row: int, shape: tuple[int, ...]) -> torch.Tensor:
+        from store.checkpoints.legacy_headers import load
+
+        with open_regular(header.file) as file:
+            _check_unchanged(self._files[header.file], file)
+        if header.file not in self._legacy:
+            self._legacy[header.file] = load(header.file)
+        found = self._legacy[header.file][header.name].detach()
+        part = found[row : row + shape[0]] if shape else found
+        return part.clone().contiguous()
+
+
+def _read_values(file: FileIO, header: TensorHeader, dtype: torch.dtype, offset: int, count: int) -> torch.Tensor:
+    import torch
+
+    if not count:
+        return torch.empty(0, dtype=dtype)
+    # torch.empty leaves the memory untouched and aligned; a bytearray would be zeroed first.
+    raw = torch.empty(count, dtype=torch.uint8)
+    target = raw.numpy().data
+    try:
+        file.seek(offset)
+        done = 0
+        while done < count:
+            step = file.readinto(target[done:])
+            if not step:
+                message = f"{shown(header.file)}: tensor {shown(header.name)}: {count - done:,} bytes are missing"
+                raise CheckpointError(message + "; fetch the file again")
+            done += step
+    except OSError as error:
+        raise unreadable(header.file, error) from error
+    # Any byte but 0 is true; a bool tensor must hold nothing but 0 and 1.
+    return raw.ne(0) if dtype is torch.bool else raw.view(dtype)
+
+
+def _check_unchanged(indexed: SourceFile, file: FileIO) -> None:
+    now = os.fstat(file.fileno())
+    if now.st_size == indexed.size and now.st_mtime_ns == indexed.mtime_ns:
+        return
+    if now.st_size != indexed.size:
+        change = f"had {indexed.size:,} bytes when it was indexed, has {now.st_size:,}"
+    else:
+        change = f"was modified after it was indexed (mtime {indexed.mtime_ns} ns, now {now.st_mtime_ns} ns)"
+    message = f"{shown(indexed.path)}: {change}; leave sources alone while they are used, and start again"
+    raise CheckpointError(message)

@@ -1,0 +1,60 @@
+"""Tensors that are one and the same in the model: output and input embeddings, or shared bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from store.checkpoints.model import Checkpoint, TensorHeader
+from store.checkpoints.names import kind_of
+
+_INPUT_EMBEDDINGS = ("embed_tokens", "wte", "word_embeddings", "shared", "tok_embeddings", "embed_in")
+
+
+def says_tied(config: Mapping[str, object]) -> bool | None:
+    """Return what a config says about ``tie_word_embeddings``; None when it says nothing."""
+    for part in (config, config.get("text_config")):
+        if isinstance(part, Mapping) and isinstance(part.get("tie_word_embeddings"), bool):
+            return bool(part["tie_word_embeddings"])
+    return None
+
+
+def is_output_embedding(name: str) -> bool:
+    """Whether a tensor is the weight that turns hidden states into token scores."""
+    return name.endswith(".weight") and kind_of(name) == "lm_head"
+
+
+def input_embedding(tensors: Mapping[str, TensorHeader], shape: tuple[int, ...]) -> str | None:
+    """Return the name of the token embeddings of that shape; None when there are none."""
+    for module in _INPUT_EMBEDDINGS:
+        for name, header in tensors.items():
+            parts = name.split(".")
+            if len(parts) > 1 and parts[-2:] == [module, "weight"] and header.shape == shape:
+                return name
+    return None
+
+
+def find_ties(checkpoint: Checkpoint) -> dict[str, str]:
+    """Map every tensor that repeats another to that other.
+
+    A tensor repeats another when both lie on the same bytes (legacy files), or when it is the output embedding and the
+    config says ``tie_word_embeddings``.
+    """
+    ties: dict[str, str] = {}
+    first: dict[tuple[object, ...], str] = {}
+    for name, header in checkpoint.tensors.items():
+        if not header.nbytes:
+            continue
+        place = (header.file, header.offset, header.dtype, header.shape)
+        original = first.setdefault(place, name)
+        if original != name:
+            ties[name] = original
+    for name, original in list(ties.items()):
+        if is_output_embedding(original) and not is_output_embedding(name):
+            ties[original] = name
+            del ties[name]
+    if says_tied(checkpoint.config):
+        for name in filter(is_output_embedding, checkpoint.tensors):
+            source = input_embedding(checkpoint.tensors, checkpoint.tensors[name].shape)
+            if source is not None and name not in ties:
+                ties[name] = source
+    return ties

@@ -1,0 +1,7 @@
+"""Merged checkpoints: planned, written tensor by tensor, complete or absent."""
+
+from store.merged.plan import OutputPlan, OutputTensor, Shard, plan_output
+from store.merged.sidecar import sidecar_files
+from store.merged.writer import MergedWriter
+
+__all__ = ["MergedWriter", "OutputPlan", "OutputTensor", "Shard", "plan_output", "sidecar_files"]
