@@ -1,0 +1,13 @@
+"""An analysis run on disk: one writer, any number of readers, nothing lost.
+
+Importing this imports neither torch nor h5py; docs/store.md describes the format.
+"""
+
+from store.run.layer_file import Array
+from store.run.layout import FORMAT, run_folder
+from store.run.lock import LockInfo, read_lock
+from store.run.pack import pack
+from store.run.reader import Run
+from store.run.writer import RunWriter
+
+__all__ = ["FORMAT", "Array", "LockInfo", "Run", "RunWriter", "pack", "read_lock", "run_folder"]

@@ -1,0 +1,345 @@
+"""Layer files: the arrays and the record of one layer, or of a few small ones, in HDF5.
+
+A stranger may have made the file: only plain arrays that lie inside it are read. Links out of it, datasets stored
+elsewhere, filters and sizes that the file does not hold are refused before anything is allocated.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import stat
+import zlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from store import files
+from store.errors import RunDamagedError, StoreError
+from store.run.layout import FORMAT, LAYERS, group_name
+from store.run.manifest import check_format
+from store.run.summary import dump_record, parse_record
+
+if TYPE_CHECKING:
+    import h5py
+    import numpy as np
+
+Record = dict[str, Any]
+
+RECORD = "record"
+VOLATILE = frozenset({"seconds", "file", "stored"})
+"""Keys of a record that are not kept in the layer file, so that the same analysis gives the same bytes."""
+
+_BLOCK = 1 << 26
+_CURE = "resume the analysis, which computes the layer again"
+
+
+@dataclass(frozen=True)
+class Array:
+    """Numbers of a layer, with what a reader needs to understand them."""
+
+    values: np.ndarray[Any, Any]
+    """Integers or floats, any number of axes."""
+    unit: str
+    """`1` for a plain number, `rad`, `index`…"""
+    description: str
+    """One sentence."""
+    dims: tuple[str, ...]
+    """A name for each axis."""
+
+
+def write_layer_file(path: Path, items: Sequence[tuple[Record, Mapping[str, Array]]]) -> os.stat_result:
+    """Write layers into one new file, which appears whole and on the disk, or not at all.
+
+    Parameters
+    ----------
+    path : Path
+        The file; an old one of that name is replaced.
+    items : sequence of (record, arrays)
+        Names of arrays may hold slashes (`spectrum/1`).
+
+    Returns
+    -------
+    os.stat_result
+        Of the file.
+
+    Raises
+    ------
+    DiskFullError, StoreError
+        It could not be written; the old file is untouched.
+    """
+    import h5py
+
+    needed = sum(array.values.nbytes for _, arrays in items for array in arrays.values())
+    files.ensure_free(path.parent, needed)
+    with files.StagedFile(path) as staged:
+        with h5py.File(staged, "w") as file:
+            file.attrs["format"] = FORMAT
+            layers = file.create_group(LAYERS)
+            for record, arrays in items:
+                write_layer(layers, record, arrays)
+        return staged.publish()
+
+
+def write_layer(layers: h5py.Group, record: Record, arrays: Mapping[str, Array]) -> None:
+    """Write one layer as a group below `layers`."""
+    group = layers.create_group(group_name(record["index"]))
+    kept = {key: value for key, value in record.items() if key not in VOLATILE}
+    write_text(group, RECORD, dump_record(kept))
+    for name, array in arrays.items():
+        if name.split("/")[0] == RECORD:
+            msg = f"{record['name']}: an array cannot be called {name!r}"
+            raise ValueError(msg)
+        write_array(group, name, array)
+
+
+def write_text(group: h5py.Group, name: str, data: bytes) -> None:
+    """Write UTF-8 text as one string."""
+    import h5py
+    import numpy as np
+
+    kind = h5py.string_dtype("utf-8", max(len(data), 1))
+    group.create_dataset(name, data=np.array(data, dtype=kind), track_times=False)
+
+
+def write_array(group: h5py.Group, name: str, array: Array) -> None:
+    """Write one array with its unit, description, names of axes and checksum."""
+    import h5py
+    import numpy as np
+
+    values = np.asarray(array.values)
+    if values.dtype.kind == "b":
+        values = values.astype(np.uint8)
+    if values.dtype.kind not in "iuf" or len(array.dims) != values.ndim:
+        msg = f"{name}: needs numbers and a name for each of its {values.ndim} axes, got {values.dtype}, {array.dims}"
+        raise ValueError(msg)
+    dataset = group.create_dataset(name, shape=values.shape, dtype=values.dtype.newbyteorder("<"), track_times=False)
+    dataset.attrs["unit"] = array.unit
+    dataset.attrs["description"] = array.description
+    dataset.attrs["dims"] = np.array(array.dims, dtype=h5py.string_dtype())
+    dataset.attrs["crc32"] = np.uint32(_fill(dataset, values))
+
+
+def _fill(dataset: h5py.Dataset, values: np.ndarray[Any, Any] | h5py.Dataset) -> int:
+    """Copy block by block, so that no second copy of a large array is held; return the checksum."""
+    import numpy as np
+
+    checksum = 0
+    for block in _blocks(values.shape, values.dtype.itemsize):
+        part = np.ascontiguousarray(values[block], dtype=dataset.dtype)
+        dataset[block] = part
+        checksum = zlib.crc32(part.data.cast("B") if part.size else b"", checksum)
+    return checksum
+
+
+def _blocks(shape: tuple[int, ...], itemsize: int) -> Iterator[Any]:
+    if not shape:
+        yield ()
+        return
+    row = itemsize
+    for size in shape[1:]:
+        row *= size
+    if shape[0] * row == 0:
+        return
+    step = max(1, _BLOCK // row)
+    for start in range(0, shape[0], step):
+        yield slice(start, min(start + step, shape[0]))
+
+
+@contextlib.contextmanager
+def open_file(path: Path) -> Iterator[h5py.File]:
+    """Open an HDF5 file of ours for reading, without locks, checked for its format version.
+
+    Raises
+    ------
+    FileNotFoundError
+        It is not there.
+    RunDamagedError
+        HDF5 cannot read it, while opening or later inside the block.
+    RunForeignError
+        A newer version wrote it.
+    """
+    import h5py
+
+    if not stat.S_ISREG(path.lstat().st_mode):
+        msg = f"{path}: not a plain file; a run may not point outside its folder"
+        raise RunDamagedError(msg)
+    try:
+        with h5py.File(path, "r", locking=False) as file:
+            check_format(_plain_int(file.attrs.get("format")), str(path))
+            yield file
+    except (FileNotFoundError, PermissionError):
+        raise
+    except StoreError:
+        raise
+    except (OSError, RuntimeError, KeyError, ValueError, TypeError, OverflowError) as error:
+        msg = f"{path}: damaged ({_one_line(error)}); {_CURE}"
+        raise RunDamagedError(msg) from error
+
+
+def _checksum(dataset: h5py.Dataset) -> int:
+    found = _plain_int(dataset.attrs.get("crc32"))
+    if not isinstance(found, int):
+        raise _damaged(cast("h5py.Group", dataset.parent), str(dataset.name), "has no checksum")
+    return found
+
+
+def _plain_int(value: object) -> object:
+    try:
+        return int(cast("Any", value))
+    except (TypeError, ValueError):
+        return value
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split())[:200] or type(error).__name__
+
+
+def read_text(group: h5py.Group, name: str) -> bytes:
+    """Read what `write_text` wrote."""
+    dataset = _dataset(group, name)
+    if dataset.dtype.kind != "S" or dataset.shape != ():
+        raise _damaged(group, name, "not a text")
+    return bytes(dataset[()])
+
+
+def read_record(layers: h5py.Group, index: int) -> Record:
+    """Read the record of a layer."""
+    group = layer_group(layers, index)
+    record = parse_record(read_text(group, RECORD))
+    if record is None or record["index"] != index:
+        raise _damaged(group, RECORD, f"not the record of layer {index}")
+    return record
+
+
+def layers_of(file: h5py.File) -> h5py.Group:
+    """Group that holds the layers of a file."""
+    return _group(file, LAYERS)
+
+
+def layer_group(layers: h5py.Group, index: int) -> h5py.Group:
+    """Group of a layer."""
+    return _group(layers, group_name(index))
+
+
+def array_names(group: h5py.Group) -> list[str]:
+    """Names of all arrays of a layer, in order."""
+    import h5py
+
+    found: list[str] = []
+
+    def visit(name: str, node: object) -> None:
+        if isinstance(node, h5py.Dataset) and name != RECORD:
+            found.append(name)
+
+    group.visititems(visit)
+    return sorted(found)
+
+
+def read_array(group: h5py.Group, name: str) -> np.ndarray[Any, Any]:
+    """Read one array and compare its checksum.
+
+    Raises
+    ------
+    RunDamagedError
+        The numbers are not those that were written, or lie outside the file.
+    """
+    dataset = _dataset(group, name)
+    if dataset.dtype.kind not in "iuf":
+        raise _damaged(group, name, f"holds {dataset.dtype}, not numbers")
+    values: np.ndarray[Any, Any] = dataset[()]
+    if not dataset.shape:
+        import numpy as np
+
+        values = np.asarray(values)
+    checksum = zlib.crc32(values.data.cast("B") if values.size else b"")
+    if checksum != _checksum(dataset):
+        raise _damaged(group, name, "the checksum differs")
+    return values
+
+
+def copy_layer(source: h5py.Group, layers: h5py.Group) -> None:
+    """Copy a layer into another file array by array, comparing checksums."""
+    target = layers.create_group(str(source.name).rpartition("/")[2])
+    write_text(target, RECORD, read_text(source, RECORD))
+    for name in array_names(source):
+        before = _dataset(source, name)
+        after = target.create_dataset(name, shape=before.shape, dtype=before.dtype, track_times=False)
+        for key in ("unit", "description", "dims", "crc32"):
+            after.attrs[key] = before.attrs[key]
+        if _fill(after, before) != _checksum(before):
+            raise _damaged(source, name, "the checksum differs")
+
+
+def valid_layers(path: Path, indices: Iterable[int] | None = None) -> dict[int, Record]:
+    """Read a layer file through and return the records of the layers that are whole.
+
+    Parameters
+    ----------
+    path : Path
+        The file; one that cannot be read has no valid layers.
+    indices : iterable of int or None
+        Look at these only.
+    """
+    valid: dict[int, Record] = {}
+    with contextlib.suppress(StoreError, OSError), open_file(path) as file:
+        layers = layers_of(file)
+        names = [group_name(index) for index in indices] if indices is not None else list(layers)
+        for name in names:
+            with contextlib.suppress(RunDamagedError, ValueError, OSError, RuntimeError, KeyError):
+                record = read_record(layers, int(name))
+                group = layer_group(layers, int(name))
+                for array in array_names(group):
+                    read_array(group, array)
+                valid[record["index"]] = record
+    return valid
+
+
+def _group(parent: h5py.Group, name: str) -> h5py.Group:
+    import h5py
+
+    node = _walk(parent, name)
+    if not isinstance(node, h5py.Group):
+        raise _damaged(parent, name, "not a group")
+    return node
+
+
+def _dataset(group: h5py.Group, name: str) -> h5py.Dataset:
+    """Return a dataset whose bytes are plain, in this file, and all there."""
+    import h5py
+
+    node = _walk(group, name)
+    if not isinstance(node, h5py.Dataset) or node.shape is None:
+        raise _damaged(group, name, "not an array")
+    if node.external or node.is_virtual or node.chunks is not None:
+        raise _damaged(group, name, "not stored in one piece inside the file")
+    if node.id.get_storage_size() != node.nbytes:
+        raise _damaged(group, name, f"{node.nbytes:,} bytes claimed, {node.id.get_storage_size():,} stored")
+    return node
+
+
+def _walk(parent: h5py.Group, name: str) -> object:
+    """Follow a path of names, but no link that could lead elsewhere."""
+    import h5py
+
+    node: object = parent
+    for part in name.split("/"):
+        if not isinstance(node, h5py.Group):
+            raise _damaged(parent, name, "missing")
+        link = node.get(part, getlink=True)
+        if not isinstance(link, h5py.HardLink):
+            raise _damaged(parent, name, "missing" if link is None else "a link, which a run may not hold")
+        node = node[part]
+    return node
+
+
+def _damaged(parent: h5py.Group, name: str, what: str) -> RunDamagedError:
+    key = name if name.startswith("/") else f"{str(parent.name).rstrip('/')}/{name}"
+    return RunDamagedError(f"{parent.file.filename}: {key}: {what}; {_CURE}")
+
+
+def dump_json(value: object) -> bytes:
+    """Compact JSON for a text dataset."""
+    return json.dumps(value, separators=(",", ":"), ensure_ascii=True).encode()

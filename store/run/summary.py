@@ -1,0 +1,137 @@
+"""The summary, `summary.jsonl`: a record for each layer that is done, failed or skipped, one to a line.
+
+Tables are made from it alone. It only grows; the last record of a layer counts, and a line that a kill tore is not
+read.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import math
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from store import files
+from store.errors import StoreError
+
+Record = dict[str, Any]
+
+STATUSES = frozenset({"done", "failed", "skipped"})
+
+
+def dump_record(record: Record) -> bytes:
+    """Write a record as one line of JSON, without its end; numbers that are not finite become null."""
+    try:
+        text = json.dumps(record, separators=(",", ":"), ensure_ascii=True, allow_nan=False, default=_plain)
+    except ValueError:
+        finite = _finite(json.loads(json.dumps(record, default=_plain)))
+        text = json.dumps(finite, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+    return text.encode()
+
+
+def _plain(value: object) -> object:
+    """Numbers and arrays of NumPy, and paths."""
+    convert = getattr(value, "tolist", None)
+    return convert() if convert is not None else str(value)
+
+
+def _finite(value: object) -> object:
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def parse_record(line: bytes) -> Record | None:
+    """Read a record; None when the line is not one."""
+    try:
+        return _accept(json.loads(line))
+    except (ValueError, RecursionError):
+        return None
+
+
+def parse_records(data: bytes) -> list[Record]:
+    """Read all records of whole lines, in their order; lines that are not records are left out."""
+    lines = [line for line in data.split(b"\n") if line]
+    with _without_collection():
+        try:
+            found = json.loads(b"[" + b",".join(lines) + b"]")
+        except (ValueError, RecursionError):
+            parsed = (parse_record(line) for line in lines)
+            return [record for record in parsed if record is not None]
+        return [record for record in map(_accept, found) if record is not None]
+
+
+def _accept(value: object) -> Record | None:
+    if isinstance(value, dict) and type(value.get("index")) is int and value.get("status") in STATUSES:
+        return value
+    return None
+
+
+@contextmanager
+def _without_collection() -> Iterator[None]:
+    """Hold the garbage collector, which would walk all records again and again while they are made."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
+class SummaryReader:
+    """Follow a summary while a writer adds to it.
+
+    Parameters
+    ----------
+    path : Path
+        The file; it may come and go.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._offset = 0
+        self._identity: tuple[int, int] | None = None
+
+    def poll(self) -> tuple[bool, list[Record]]:
+        """Read what is new.
+
+        Returns
+        -------
+        started_over : bool
+            The file was replaced or is gone: forget the records given before.
+        records : list of dict
+            New ones.
+        """
+        try:
+            with files.disk_errors(self._path, "read"), self._path.open("rb") as file:
+                return self._read(file)
+        except StoreError as error:
+            if not isinstance(error.__cause__, FileNotFoundError):
+                raise
+            over, self._identity, self._offset = self._identity is not None, None, 0
+            return over, []
+
+    def _read(self, file: BinaryIO) -> tuple[bool, list[Record]]:
+        status = os.fstat(file.fileno())
+        identity = (status.st_dev, status.st_ino)
+        over = self._identity not in (None, identity) or status.st_size < self._offset
+        if over:
+            self._offset = 0
+        self._identity = identity
+        file.seek(self._offset)
+        data = file.read()
+        end = data.rfind(b"\n") + 1
+        self._offset += end
+        return over, parse_records(data[:end])
+
+
+def latest(records: Iterable[Record]) -> dict[int, Record]:
+    """Return the last record of each layer, by index."""
+    return {record["index"]: record for record in records}
