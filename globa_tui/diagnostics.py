@@ -32,6 +32,12 @@ class UsageError(ProgramError):
     code = ExitCode.USAGE
 
 
+class Interrupted(ProgramError):
+    """Somebody pressed ctrl-C; the message says what is kept and how to go on."""
+
+    code = ExitCode.INTERRUPTED
+
+
 # Control characters, marks that reorder or hide text, line and paragraph separators, and undecodable bytes.
 _HIDDEN = re.compile(
     "[\x00-\x1f\x7f-\x9f\xad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\ud800-\udfff\U000e0000-\U000e0fff]"
@@ -69,7 +75,9 @@ def exit_code(error: BaseException) -> ExitCode:
     from globa_tui.jobs.settings import SettingsError
     from store import errors as store_errors
 
-    if isinstance(error, SettingsError | store_errors.OutputExistsError):
+    # Whoever raised an error of the mathematics has loaded its module; nobody else should.
+    options_error = getattr(sys.modules.get("analysis.errors"), "OptionsError", ())
+    if isinstance(error, SettingsError | store_errors.OutputExistsError) or isinstance(error, options_error):
         return ExitCode.USAGE
     if isinstance(error, store_errors.MismatchError):
         return ExitCode.MISMATCH

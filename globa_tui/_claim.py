@@ -1,0 +1,29 @@
+"""Make sure that ``analysis`` and ``store`` are ours: the names are common, and a researcher's own would be found first."""
+
+from __future__ import annotations
+
+import sys
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
+
+_PACKAGES = ("analysis", "store")
+
+
+def claim() -> None:
+    """Load both packages from the folders beside ``globa_tui`` into this process, whatever ``sys.path`` says.
+
+    Every entry point of a process calls this before its other imports.
+    """
+    for name in _PACKAGES:
+        folder = Path(__file__).resolve().parent.parent / name
+        start = folder / "__init__.py"
+        if getattr(sys.modules.get(name), "__file__", None) == str(start):
+            continue
+        for taken in [module for module in sys.modules if module == name or module.startswith(f"{name}.")]:
+            del sys.modules[taken]
+        spec = spec_from_file_location(name, start, submodule_search_locations=[str(folder)])
+        if spec is None or spec.loader is None or not start.is_file():
+            msg = f"{folder}: this part of globa-tui is missing; install globa-tui again"
+            raise ImportError(msg)
+        sys.modules[name] = module = module_from_spec(spec)
+        spec.loader.exec_module(module)
