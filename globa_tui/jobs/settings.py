@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -67,8 +68,8 @@ class AnalysisSettings:
             raise SettingsError(msg)
         return dataclasses.replace(
             self,
-            svd_energy=_spread("--svd-energy", self.svd_energy, tasks, self == AnalysisSettings()),
-            eta=_spread("--eta", self.eta, tasks, self == AnalysisSettings()),
+            svd_energy=_spread("--svd-energy", self.svd_energy, tasks, AnalysisSettings.svd_energy),
+            eta=_spread("--eta", self.eta, tasks, AnalysisSettings.eta),
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -107,8 +108,6 @@ class AnalysisRequest:
 
     def argv(self) -> list[str]:
         """Arguments of the job runner that give this request again."""
-        import json
-
         line = ["--store", str(self.store), "--settings", json.dumps(self.settings.to_dict())]
         line += ["--fresh"] * self.fresh + ["--download"] * self.download
         return [*line, "--", self.base, *self.fine_tuned]
@@ -138,13 +137,13 @@ def _require_regex(flag: str, pattern: str) -> None:
         raise SettingsError(msg) from None
 
 
-def _spread(flag: str, values: tuple[float, ...], tasks: int, untouched: bool) -> tuple[float, ...]:
-    """One value per fine-tune: a single one serves all, and the last of the defaults serves every further one."""
+def _spread(flag: str, values: tuple[float, ...], tasks: int, default: tuple[float, ...]) -> tuple[float, ...]:
+    """One value per fine-tune: a single one serves all, and the last default serves every further fine-tune."""
     if len(values) == tasks:
         return values
     if len(values) == 1:
         return values * tasks
-    if untouched and len(values) < tasks:
+    if values == default and len(values) < tasks:
         return values + values[-1:] * (tasks - len(values))
     msg = f"{flag} has {len(values)} values for {tasks} fine-tunes; give one value for all or one for each"
     raise SettingsError(msg)

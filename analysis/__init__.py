@@ -1,0 +1,1 @@
+"""Mathematics of model merging on tensors: task vectors, spectra, global bases, overlap types and merges."""

@@ -1,0 +1,147 @@
+"""The canonical global basis: the paper's basis, made unique inside clusters of equal singular values."""
+
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from analysis.basis.side import SideBasis, cluster_tolerance, clustered_mask, find_clusters, kept_rank, positive_signs
+
+
+def canonical_basis(
+    bases: Sequence[Float[Tensor, "dim _"]], singular_values: Sequence[Float[Tensor, " _"]], energy: float
+) -> SideBasis:
+    """Compute the left singular vectors of ``[U_1 … U_T]`` with a unique choice inside every cluster.
+
+    With the Gram matrix ``G = [U_i^T U_j]`` and ``G = Z Λ Zᵀ``, the basis is ``Q = [U_1 … U_T] Z Λ^{-1/2}`` and the
+    coordinates are ``Qᵀ [U_1 … U_T] = Λ^{1/2} Zᵀ``. Where neighbouring √λ differ by less than the tolerance, the
+    columns are rotated to the left singular vectors of the task energy that the cluster holds,
+    ``Q_cᵀ [U_1 Σ_1 … U_T Σ_T]``: unique up to sign wherever these energies differ, strongest first. Signs are fixed so
+    that the entry of largest magnitude is positive.
+
+    Parameters
+    ----------
+    bases
+        U_i (or V_i) of every task: orthonormal columns, one dtype, one device.
+    singular_values
+        Σ_i of every task, in the order of the columns.
+    energy
+        Share of ``Σσ²`` of the concatenation to keep, in (0, 1]; raising it keeps weaker directions.
+
+    Returns
+    -------
+    The basis; `vectors` in the dtype of the inputs, `coordinates` and `strengths` in float64.
+
+    Notes
+    -----
+    For two tasks Λ and Z follow from the SVD of ``U_1ᵀ U_2`` (k_1 × k_2): λ = 1 ± cos θ_j for the principal angles
+    θ_j, and 1 for unmatched directions. O(dim k_1 k_2 + dim k r) GEMMs and an SVD of the small matrix, in float64.
+
+    References
+    ----------
+    GLOBA, equations 11–14. The canonical choice is ours: equal singular values leave the published basis arbitrary.
+    """
+    dtype = bases[0].dtype
+    eigenvalues, vectors = concatenation_eigen(bases)
+    strengths = eigenvalues.clamp(min=0).sqrt()
+    rank = kept_rank(strengths, energy, smallest=_smallest_strength(dtype))
+    clusters = find_clusters(strengths[: _nonzero(strengths, dtype)], cluster_tolerance(dtype))
+    coordinates = strengths[:, None] * vectors.mT
+    weights = torch.cat([values.double() for values in singular_values])
+    for start, stop in clusters:
+        if stop - start > 1:
+            rotation = torch.linalg.svd(coordinates[start:stop] * weights, full_matrices=False)[0]
+            vectors[:, start:stop] = vectors[:, start:stop] @ rotation
+            coordinates[start:stop] = rotation.mT @ coordinates[start:stop]
+    mixing = vectors[:, :rank] / strengths[:rank]
+    basis = _combine(bases, mixing)
+    signs = positive_signs(basis)
+    coordinates = coordinates[:rank] * signs[:, None].double()
+    return SideBasis(
+        vectors=basis * signs,
+        coordinates=tuple(part.contiguous() for part in coordinates.split([b.shape[1] for b in bases], dim=1)),
+        strengths=strengths[:rank].clone(),
+        clustered=clustered_mask(clusters, max(rank, _nonzero(strengths, dtype)))[:rank].to(basis.device),
+    )
+
+
+def concatenation_eigen(
+    bases: Sequence[Float[Tensor, "dim _"]],
+) -> tuple[Float[Tensor, " total"], Float[Tensor, "total total"]]:
+    """Compute eigenvalues (descending) and eigenvectors of the Gram matrix of ``[U_1 … U_T]``, in float64.
+
+    The U_i are taken as exactly orthonormal: the diagonal blocks of the Gram matrix are identities.
+    """
+    if len(bases) == 2:
+        return _two_task_eigen(cross_product(bases[0], bases[1]))
+    gram = torch.cat(
+        [torch.cat([_block(bases, row, col) for col in range(len(bases))], dim=1) for row in range(len(bases))]
+    )
+    eigenvalues, vectors = torch.linalg.eigh(gram)
+    return eigenvalues.flip(0), vectors.flip(1)
+
+
+def _two_task_eigen(
+    cross: Float[Tensor, "first second"],
+) -> tuple[Float[Tensor, " total"], Float[Tensor, "total total"]]:
+    """Eigenpairs of ``[[I, M], [Mᵀ, I]]`` from ``M = P cos θ Qᵀ``: 1 ± cos θ_j on (p_j, ±q_j)/√2, 1 on the rest."""
+    first, second = cross.shape
+    left, cosines, right = torch.linalg.svd(cross, full_matrices=True)
+    pairs = cosines.shape[0]
+    cosines = cosines.clamp(max=1.0)
+    half = 0.5**0.5
+    above = torch.cat([left[:, :pairs], right.mT[:, :pairs]]) * half
+    below = torch.cat([left[:, :pairs], -right.mT[:, :pairs]]) * half
+    alone_first = torch.cat([left[:, pairs:], left.new_zeros(second, first - pairs)])
+    alone_second = torch.cat([right.new_zeros(first, second - pairs), right.mT[:, pairs:]])
+    ones = cosines.new_ones(first + second - 2 * pairs)
+    eigenvalues = torch.cat([1 + cosines, ones, (1 - cosines).flip(0)])
+    return eigenvalues, torch.cat([above, alone_first, alone_second, below.flip(1)], dim=1)
+
+
+def cross_product(
+    first: Float[Tensor, "dim first"], second: Float[Tensor, "dim second"], chunk: int = 4096
+) -> Float[Tensor, "first second"]:
+    """Compute ``U_1ᵀ U_2`` in float64, in row chunks so that no float64 copy of a whole basis is held."""
+    result = torch.zeros(first.shape[1], second.shape[1], dtype=torch.float64, device=first.device)
+    for start in range(0, first.shape[0], chunk):
+        result += first[start : start + chunk].double().mT @ second[start : start + chunk].double()
+    return result
+
+
+def _block(bases: Sequence[Float[Tensor, "dim _"]], row: int, col: int) -> Float[Tensor, "_ _"]:
+    """Block (row, col) of the Gram matrix; the lower blocks are exact transposes of the upper ones."""
+    if row == col:
+        return torch.eye(bases[row].shape[1], dtype=torch.float64, device=bases[row].device)
+    low, high = min(row, col), max(row, col)
+    product = cross_product(bases[low], bases[high])
+    return product if row < col else product.mT
+
+
+def _combine(bases: Sequence[Float[Tensor, "dim _"]], mixing: Float[Tensor, "total rank"]) -> Float[Tensor, "dim rank"]:
+    """``Σ_i U_i B_i`` in the dtype of the U_i; re-orthonormalised where small λ amplified their rounding."""
+    dtype, parts = bases[0].dtype, mixing.split([b.shape[1] for b in bases])
+    result = bases[0].new_zeros(bases[0].shape[0], mixing.shape[1])
+    for basis, part in zip(bases, parts, strict=True):
+        result += basis @ part.to(dtype)
+    return polar_step(result)
+
+
+def polar_step(vectors: Float[Tensor, "dim rank"]) -> Float[Tensor, "dim rank"]:
+    """Move nearly orthonormal columns one Newton–Schulz step towards the nearest orthonormal ones.
+
+    ``Q (3 I − QᵀQ)/2`` squares the defect ``‖QᵀQ − I‖``: rounding of 1e-4 becomes 1e-8, below that of float32.
+    """
+    gram = vectors.mT @ vectors
+    identity = torch.eye(gram.shape[0], dtype=gram.dtype, device=gram.device)
+    return vectors @ (1.5 * identity - 0.5 * gram)
+
+
+def _smallest_strength(dtype: torch.dtype) -> float:
+    """Directions weaker than this are the rounding of shared ones (λ = 1 − cos θ below about 30 eps)."""
+    return (30 * torch.finfo(dtype).eps) ** 0.5
+
+
+def _nonzero(strengths: Float[Tensor, " full"], dtype: torch.dtype) -> int:
+    return int((strengths > _smallest_strength(dtype)).sum())

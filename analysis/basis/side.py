@@ -1,0 +1,77 @@
+"""What every global basis offers for one side (left or right), and the clusters that make it ambiguous."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from analysis.spectrum import smallest_rank_reaching
+
+
+@dataclass(frozen=True)
+class SideBasis:
+    """An orthonormal basis Q of one side, and the task vectors' singular vectors in its coordinates.
+
+    `vectors` is Q (dim × rank). `coordinates[i]` is ``Qᵀ U_i`` (rank × rank_i). `strengths` are the singular values
+    of the concatenation ``[U_1 … U_T]`` that belong to the columns of Q, largest first. `clustered` marks the columns
+    whose strength is shared with another column: inside such a cluster every orthonormal basis is equally valid.
+    """
+
+    vectors: Float[Tensor, "dim rank"]
+    coordinates: tuple[Float[Tensor, "rank _"], ...]
+    strengths: Float[Tensor, " rank"]
+    clustered: Bool[Tensor, " rank"]
+
+    @property
+    def rank(self) -> int:
+        """Number of basis vectors."""
+        return self.vectors.shape[1]
+
+    def cluster_energy(self, singular_values: Sequence[Float[Tensor, " _"]]) -> float:
+        """Energy of the tasks, ``Σ_i ‖Q_cᵀ U_i Σ_i‖_F²``, in the clustered columns Q_c."""
+        total = 0.0
+        for coordinates, values in zip(self.coordinates, singular_values, strict=True):
+            inside = coordinates[self.clustered].double() * values.double()
+            total += float(inside.square().sum())
+        return total
+
+
+def cluster_tolerance(dtype: torch.dtype) -> float:
+    """Largest difference of two singular values of ``[U_1 … U_T]`` that counts as none, for a working precision.
+
+    The values lie in [0, √T]. The tolerance stands well above the rounding of the singular vectors (about √eps of
+    the precision for close singular values of the task vectors) and well below the spacing of distinct angles.
+    """
+    return {torch.float64: 1e-8}.get(dtype, 1e-4)
+
+
+def find_clusters(strengths: Float[Tensor, " rank"], tolerance: float) -> list[tuple[int, int]]:
+    """Split descending `strengths` into runs whose neighbours differ by at most `tolerance`; [start, stop) each."""
+    values = strengths.double()
+    breaks = torch.nonzero(values[:-1] - values[1:] > tolerance).flatten() + 1
+    edges = [0, *breaks.tolist(), values.shape[0]]
+    return [(start, stop) for start, stop in zip(edges[:-1], edges[1:], strict=True) if stop > start]
+
+
+def clustered_mask(clusters: Sequence[tuple[int, int]], rank: int) -> Bool[Tensor, " rank"]:
+    """Mark the columns that share a cluster with another one, counting the whole cluster before any cut at `rank`."""
+    mask = torch.zeros(rank, dtype=torch.bool)
+    for start, stop in clusters:
+        if stop - start > 1:
+            mask[start:stop] = True
+    return mask
+
+
+def kept_rank(strengths: Float[Tensor, " full"], energy: float, smallest: float) -> int:
+    """Rank of the basis: the fewest directions that reach `energy` of ``Σσ²``, and none at or below `smallest`."""
+    return min(smallest_rank_reaching(strengths, energy), int((strengths > smallest).sum()))
+
+
+def positive_signs(vectors: Float[Tensor, "dim rank"]) -> Float[Tensor, " rank"]:
+    """Signs (±1) that make the entry of largest magnitude of every column positive; the first one where two tie."""
+    if vectors.numel() == 0:
+        return vectors.new_ones(vectors.shape[1])
+    largest = vectors.gather(0, vectors.abs().argmax(dim=0, keepdim=True))[0]
+    return torch.where(largest < 0, -1.0, 1.0).to(vectors.dtype)

@@ -1,0 +1,143 @@
+"""The GLOBA analysis of one weight matrix."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from jaxtyping import Float, Shaped
+from torch import Tensor
+
+from analysis.basis import SideBasis, anchored_basis, canonical_basis, lapack_basis
+from analysis.components import ComponentTable, component_table
+from analysis.core import core_matrix
+from analysis.decompose import TruncatedSVD, truncated_svd
+from analysis.errors import OptionsError
+from analysis.prune import prune_to_energy
+from analysis.subspaces import SubspaceOverlap, subspace_overlap
+from analysis.task_vector import frobenius_norm, task_vector
+
+BasisKind = Literal["canonical", "anchored", "lapack"]
+
+
+@dataclass(frozen=True)
+class LayerOptions:
+    """How to analyse a layer: one value per task in the tuples."""
+
+    svd_energy: tuple[float, ...]
+    """Share of ``‖τ_i‖²`` that truncation may keep, in (0, 1]; higher keeps more rank."""
+    eta: tuple[float, ...]
+    """Share of ``‖Ĉ_i‖²`` that pruning keeps, in (0, 1]; lower leaves fewer entries."""
+    basis_energy: float = 0.999
+    """Share of the concatenation's ``Σσ²`` that the global basis keeps, in (0, 1]."""
+    basis: BasisKind = "canonical"
+    """Which orthonormal basis to take."""
+    anchor: int = 0
+    """Index (from 0) of the task whose matrix plays C̃_1."""
+    dtype: torch.dtype = torch.float32
+    """Working precision of everything as large as the layer; small decompositions run in float64."""
+
+    def __post_init__(self) -> None:
+        """Check ranges once; every function below relies on them."""
+        for name, values in (
+            ("svd_energy", self.svd_energy),
+            ("eta", self.eta),
+            ("basis_energy", (self.basis_energy,)),
+        ):
+            if not values or any(not 0.0 < value <= 1.0 for value in values):
+                msg = f"{name} is {values}: every share lies in (0, 1]"
+                raise OptionsError(msg)
+        if len(self.svd_energy) != len(self.eta) or not 0 <= self.anchor < len(self.eta):
+            msg = f"svd_energy {self.svd_energy}, eta {self.eta} and anchor {self.anchor} name different task counts"
+            raise OptionsError(msg)
+
+
+@dataclass(frozen=True)
+class LayerAnalysis:
+    """Everything the analysis knows of one layer.
+
+    `overlaps[i]` compares task i with the anchor (None for the anchor). `pruned` are the C̃_i in float64.
+    """
+
+    shape: tuple[int, int]
+    base_norm: float
+    task_norms: tuple[float, ...]
+    svds: tuple[TruncatedSVD, ...]
+    left: SideBasis
+    right: SideBasis
+    pruned: tuple[Float[Tensor, "rows cols"], ...]
+    parts: ComponentTable
+    overlaps: tuple[SubspaceOverlap | None, ...]
+
+
+def analyse_layer(
+    base: Shaped[Tensor, "rows cols"], fine_tuned: Sequence[Shaped[Tensor, "rows cols"]], options: LayerOptions
+) -> LayerAnalysis:
+    """Analyse one weight matrix of a base and its fine-tunes.
+
+    Parameters
+    ----------
+    base
+        W0, of any floating dtype.
+    fine_tuned
+        The same matrix of every fine-tune, in task order.
+    options
+        Thresholds, basis and precision.
+
+    Returns
+    -------
+    The analysis. A task that equals the base has rank 0 and no entries; its overlaps are 0.
+
+    Raises
+    ------
+    NotFiniteError
+        If a weight is NaN or infinite; the message says whose.
+    DecompositionError
+        If LAPACK does not converge.
+
+    References
+    ----------
+    GLOBA, section 4.2.
+    """
+    if len(fine_tuned) != len(options.eta):
+        msg = f"{len(fine_tuned)} fine-tunes, but options for {len(options.eta)}"
+        raise OptionsError(msg)
+    svds = []
+    norms = []
+    for weight, energy in zip(fine_tuned, options.svd_energy, strict=True):
+        delta = task_vector(weight, base, options.dtype)
+        norms.append(frobenius_norm(delta))
+        svds.append(truncated_svd(delta, energy))
+        del delta
+    return _relate(base, tuple(norms), tuple(svds), options)
+
+
+def _relate(
+    base: Shaped[Tensor, "rows cols"], norms: tuple[float, ...], svds: tuple[TruncatedSVD, ...], options: LayerOptions
+) -> LayerAnalysis:
+    """From decomposed task vectors to basis, interaction matrices, types and subspace overlaps."""
+    values = [svd.singular_values for svd in svds]
+    left = _basis([svd.left for svd in svds], values, options)
+    right = _basis([svd.right for svd in svds], values, options)
+    cores = [core_matrix(left, right, sigma, task) for task, sigma in enumerate(values)]
+    pruned = tuple(prune_to_energy(core, eta) for core, eta in zip(cores, options.eta, strict=True))
+    anchor = svds[options.anchor]
+    return LayerAnalysis(
+        shape=(base.shape[0], base.shape[1]),
+        base_norm=frobenius_norm(base.to(options.dtype)),
+        task_norms=norms,
+        svds=svds,
+        left=left,
+        right=right,
+        pruned=pruned,
+        parts=component_table(cores, pruned, options.anchor),
+        overlaps=tuple(None if i == options.anchor else subspace_overlap(anchor, svd) for i, svd in enumerate(svds)),
+    )
+
+
+def _basis(bases: list[Float[Tensor, "dim _"]], values: list[Float[Tensor, " _"]], options: LayerOptions) -> SideBasis:
+    if options.basis == "anchored":
+        return anchored_basis(bases, values, options.anchor)
+    if options.basis == "lapack":
+        return lapack_basis(bases, values, options.basis_energy)
+    return canonical_basis(bases, values, options.basis_energy)

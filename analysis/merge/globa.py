@@ -1,0 +1,67 @@
+"""GLOBA merging: the parts of an analysis, each with its own coefficient."""
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from analysis.errors import OptionsError
+from analysis.overlap import OVERLAP_TYPES, overlap_types
+
+PATTERNS = ("C1", *(kind.label for kind in OVERLAP_TYPES))
+
+
+def weighted_core(
+    pruned: Sequence[Float[Tensor, "rows cols"]], anchor: int, coefficients: Mapping[str, float]
+) -> Float[Tensor, "rows cols"]:
+    """Compute ``α_{C1} C̃_1 + Σ_t α_t C̃_2|_t``, over every task but the anchor.
+
+    Parameters
+    ----------
+    pruned
+        C̃_i of every task.
+    anchor
+        Index of the task that plays C̃_1.
+    coefficients
+        One number per pattern of `PATTERNS`; 0 leaves a pattern out.
+
+    Raises
+    ------
+    OptionsError
+        If a pattern is unknown or has no coefficient.
+
+    References
+    ----------
+    GLOBA, equations 18–20, in the reading of the authors' code: C̃_1 has a coefficient of its own.
+    """
+    if set(coefficients) != set(PATTERNS):
+        msg = f"coefficients for {sorted(coefficients)}; give one for each of {', '.join(PATTERNS)}"
+        raise OptionsError(msg)
+    result = pruned[anchor] * coefficients["C1"]
+    scales = torch.tensor(
+        [0.0, *(coefficients[kind.label] for kind in OVERLAP_TYPES)], dtype=result.dtype, device=result.device
+    )
+    for task, core in enumerate(pruned):
+        if task != anchor:
+            result = result + scales[overlap_types(pruned[anchor], core).long()] * core
+    return result
+
+
+def merged_delta(
+    left: Float[Tensor, "out left_rank"],
+    core: Float[Tensor, "left_rank right_rank"],
+    right: Float[Tensor, "inp right_rank"],
+) -> Float[Tensor, "out inp"]:
+    """Compute ``τ_merged = U_g C̃_merged V_gᵀ``, in the dtype of the bases.
+
+    The cheaper side is multiplied first: O(r_l r_r min(m, n) + m n min(r_l, r_r)).
+
+    References
+    ----------
+    GLOBA, equation 21.
+    """
+    core = core.to(left.dtype)
+    if core.shape[0] <= core.shape[1]:
+        return left @ (core @ right.mT)
+    return (left @ core) @ right.mT
