@@ -4,10 +4,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Int64, UInt8
 from torch import Tensor
 
 from analysis.overlap import OVERLAP_TYPES, overlap_types
+
+ONLY_ANCHOR = 7
+"""Code of a picture's cell where only the anchor's matrix has entries."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +53,11 @@ def component_table(
 
     Returns
     -------
-    The parts: ``C1``, then A, B, C, D+, D−, E of every other task in order. O(T² N) for N entries and T tasks, a few temporaries of that size.
+    The parts: ``C1``, then A, B, C, D+, D−, E of every other task in order.
+
+    Notes
+    -----
+    O(T² N) time for N entries and T tasks; a few temporaries of N float64.
 
     References
     ----------
@@ -114,7 +121,7 @@ def type_picture(
 ) -> UInt8[Tensor, "_ _"]:
     """Reduce a type map to at most height × width cells; each shows the type with most energy in its tile.
 
-    Codes are those of `OverlapType`, and 7 where only the anchor's matrix has entries.
+    Codes are those of `OverlapType`, and `ONLY_ANCHOR` where only the anchor's matrix has entries.
     """
     rows, cols = types.shape
     if types.numel() == 0:
@@ -122,15 +129,18 @@ def type_picture(
     row_of = torch.arange(rows, device=types.device) * min(height, rows) // rows
     col_of = torch.arange(cols, device=types.device) * min(width, cols) // cols
     tile = row_of[:, None] * min(width, cols) + col_of
-    energies = []
-    for code in range(1, 8):
-        part = anchor if code == 7 else other
-        inside = (types == 0) if code == 7 else (types == code)
-        squares = torch.where(inside, part, 0.0).double().square()
-        energies.append(
-            squares.new_zeros(min(height, rows) * min(width, cols)).index_add_(0, tile.flatten(), squares.flatten())
-        )
-    best = torch.stack(energies)
-    strongest, code = best[:6].max(dim=0)
-    shown = torch.where(strongest > 0, code + 1, torch.where(best[6] > 0, 7, 0))
+    cells = min(height, rows) * min(width, cols)
+    energies = [
+        _tile_energy(tile, torch.where(types == code, other, 0.0), cells) for code in range(1, len(OVERLAP_TYPES) + 1)
+    ]
+    best = torch.stack([*energies, _tile_energy(tile, torch.where(types == 0, anchor, 0.0), cells)])
+    strongest, winner = best[:-1].max(dim=0)
+    shown = torch.where(strongest > 0, winner + 1, torch.where(best[-1] > 0, ONLY_ANCHOR, 0))
     return shown.to(torch.uint8).view(min(height, rows), min(width, cols))
+
+
+def _tile_energy(
+    tile: Int64[Tensor, "rows cols"], values: Float[Tensor, "rows cols"], cells: int
+) -> Float[Tensor, " cells"]:
+    """Sum of squares per tile."""
+    return torch.bincount(tile.flatten(), weights=values.double().square().flatten(), minlength=cells)

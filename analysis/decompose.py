@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from analysis.errors import DecompositionError, OptionsError
+from analysis.errors import DecompositionError, LinAlgError, OptionsError
 from analysis.spectrum import largest_rank_within, numerical_rank
 from analysis.task_vector import require_finite
 
@@ -107,7 +107,7 @@ def _from_gram(matrix: Float[Tensor, "rows cols"], energy: float, scale: float) 
     """Decompose a tall matrix through ``τᵀτ``; None where the bound on its rounding is not met."""
     try:
         eigenvalues, vectors = torch.linalg.eigh(_gram(matrix, scale))
-    except torch.linalg.LinAlgError:
+    except LinAlgError:
         return None
     spectrum = eigenvalues.flip(0).clamp(min=0).sqrt() * scale
     rank = _rank(spectrum, energy, matrix)
@@ -126,7 +126,7 @@ def _from_gram(matrix: Float[Tensor, "rows cols"], energy: float, scale: float) 
 def _from_lapack(matrix: Float[Tensor, "rows cols"], energy: float) -> TruncatedSVD:
     try:
         left, spectrum, right = torch.linalg.svd(matrix.double(), full_matrices=False)
-    except torch.linalg.LinAlgError:
+    except LinAlgError:
         msg = f"the SVD of a {matrix.shape[0]}×{matrix.shape[1]} matrix did not converge in float64"
         raise DecompositionError(msg) from None
     rank = _rank(spectrum, energy, matrix)

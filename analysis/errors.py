@@ -1,5 +1,10 @@
 """Errors of the mathematics, named by what the reader can do about them."""
 
+import torch
+
+# torch raises it but leaves it out of the names that its type stubs export.
+LinAlgError: type[RuntimeError] = torch.linalg.LinAlgError  # type: ignore[attr-defined]
+
 
 class AnalysisError(Exception):
     """Something a tensor or an option does not allow; the message has both values and the cure."""

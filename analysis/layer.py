@@ -120,7 +120,8 @@ def _relate(
     left = _basis([svd.left for svd in svds], values, options)
     right = _basis([svd.right for svd in svds], values, options)
     cores = [core_matrix(left, right, sigma, task) for task, sigma in enumerate(values)]
-    pruned = tuple(prune_to_energy(core, eta) for core, eta in zip(cores, options.eta, strict=True))
+    rounding = 4 * torch.finfo(options.dtype).eps
+    pruned = tuple(prune_to_energy(core, eta, rounding) for core, eta in zip(cores, options.eta, strict=True))
     anchor = svds[options.anchor]
     return LayerAnalysis(
         shape=(base.shape[0], base.shape[1]),

@@ -7,7 +7,7 @@ from torch import Tensor
 from analysis.errors import OptionsError
 
 
-def prune_to_energy(core: Float[Tensor, "rows cols"], eta: float) -> Float[Tensor, "rows cols"]:
+def prune_to_energy(core: Float[Tensor, "rows cols"], eta: float, rounding: float = 0.0) -> Float[Tensor, "rows cols"]:
     """Keep the entries of largest square whose energy reaches `eta` of the total, and zero the rest.
 
     Parameters
@@ -17,6 +17,9 @@ def prune_to_energy(core: Float[Tensor, "rows cols"], eta: float) -> Float[Tenso
     eta
         Share of ``‖Ĉ_i‖_F²`` in (0, 1]. The smallest number of entries that reaches it is kept; lowering it empties
         rows and columns, which turns D and E entries of the other task into A, B and C. 1 keeps every non-zero entry.
+    rounding
+        Entries at or below this share of the largest magnitude are rounding and count as zero whatever `eta` is:
+        otherwise a position that is empty in exact arithmetic would count as used.
 
     Returns
     -------
@@ -33,12 +36,15 @@ def prune_to_energy(core: Float[Tensor, "rows cols"], eta: float) -> Float[Tenso
     if not 0.0 < eta <= 1.0:
         msg = f"eta is {eta}: a share of energy lies in (0, 1]"
         raise OptionsError(msg)
-    if eta == 1.0 or core.numel() == 0:
+    if core.numel() == 0:
         return core.clone()
+    core = torch.where(core.abs() > rounding * core.abs().max(), core, 0.0)
+    if eta == 1.0:
+        return core
     squares = core.double().square().flatten()
     ordered, order = torch.sort(squares, descending=True, stable=True)
     cumulative = ordered.cumsum(0)
     kept = int((cumulative < eta * cumulative[-1]).sum()) + 1 if float(cumulative[-1]) > 0 else 0
     mask = torch.zeros_like(squares, dtype=torch.bool)
     mask[order[:kept]] = True
-    return torch.where(mask.view_as(core), core, core.new_zeros(()))
+    return torch.where(mask.view_as(core), core, 0.0)

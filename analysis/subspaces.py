@@ -62,7 +62,8 @@ def principal_angles(cross: Float[Tensor, "first second"]) -> Float[Tensor, " pa
     """Principal angles in radians, ascending: arc cosines of the singular values of ``U_1ᵀ U_2``."""
     if cross.numel() == 0:
         return cross.new_zeros(0)
-    return torch.linalg.svdvals(cross).clamp(max=1.0).arccos()
+    cosines: Tensor = torch.linalg.svdvals(cross)
+    return cosines.clamp(max=1.0).arccos()
 
 
 def _mean_square_cosine(cross: Float[Tensor, "first second"]) -> float:

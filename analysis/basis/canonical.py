@@ -1,5 +1,6 @@
 """The canonical global basis: the paper's basis, made unique inside clusters of equal singular values."""
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -60,7 +61,7 @@ def canonical_basis(
     coordinates = coordinates[:rank] * signs[:, None].double()
     return SideBasis(
         vectors=basis * signs,
-        coordinates=tuple(part.contiguous() for part in coordinates.split([b.shape[1] for b in bases], dim=1)),
+        coordinates=tuple(part.contiguous() for part in torch.split(coordinates, [b.shape[1] for b in bases], dim=1)),
         strengths=strengths[:rank].clone(),
         clustered=clustered_mask(clusters, max(rank, _nonzero(strengths, dtype)))[:rank].to(basis.device),
     )
@@ -121,7 +122,7 @@ def _block(bases: Sequence[Float[Tensor, "dim _"]], row: int, col: int) -> Float
 
 def _combine(bases: Sequence[Float[Tensor, "dim _"]], mixing: Float[Tensor, "total rank"]) -> Float[Tensor, "dim rank"]:
     """``Σ_i U_i B_i`` in the dtype of the U_i; re-orthonormalised where small λ amplified their rounding."""
-    dtype, parts = bases[0].dtype, mixing.split([b.shape[1] for b in bases])
+    dtype, parts = bases[0].dtype, torch.split(mixing, [b.shape[1] for b in bases])
     result = bases[0].new_zeros(bases[0].shape[0], mixing.shape[1])
     for basis, part in zip(bases, parts, strict=True):
         result += basis @ part.to(dtype)
@@ -140,7 +141,7 @@ def polar_step(vectors: Float[Tensor, "dim rank"]) -> Float[Tensor, "dim rank"]:
 
 def _smallest_strength(dtype: torch.dtype) -> float:
     """Directions weaker than this are the rounding of shared ones (λ = 1 − cos θ below about 30 eps)."""
-    return (30 * torch.finfo(dtype).eps) ** 0.5
+    return math.sqrt(30 * torch.finfo(dtype).eps)
 
 
 def _nonzero(strengths: Float[Tensor, " full"], dtype: torch.dtype) -> int:
