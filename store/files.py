@@ -133,7 +133,7 @@ class StagedFile:
     """A file under a temporary name beside its own, which `publish` gives it.
 
     It has what h5py asks of a Python file. HDF5 keeps a file it failed to write open and fails again at exit, so a
-    failed write is remembered, further writes are dropped, and `publish` raises what was remembered.
+    failed or interrupted write is remembered, further writes are dropped, and `publish` raises what was remembered.
 
     Parameters
     ----------
@@ -145,10 +145,10 @@ class StagedFile:
 
     def __init__(self, path: Path, *, durable: bool = True) -> None:
         self.path = path
-        self.temporary = path.with_name(f".{path.name}{_MARK}{os.getpid()}-{secrets.token_hex(4)}")
+        self.temporary = path.with_name(f".{path.name[:100]}{_MARK}{os.getpid()}-{secrets.token_hex(4)}")
         self._durable = durable
         self._position = 0
-        self._failure: OSError | None = None
+        self._failure: BaseException | None = None
         with disk_errors(path):
             self._fd = os.open(self.temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
 
@@ -169,7 +169,7 @@ class StagedFile:
         try:
             while done < len(view) and self._failure is None:
                 done += write_some(self._fd, view[done:], self._position + done)
-        except OSError as error:
+        except BaseException as error:  # also an interrupt; publish raises it
             self._failure = error
         self._position += len(view)
         return len(view)
@@ -199,7 +199,7 @@ class StagedFile:
         if self._failure is None:
             try:
                 cut(self._fd, wanted)
-            except OSError as error:
+            except BaseException as error:  # also an interrupt; publish raises it
                 self._failure = error
         return wanted
 

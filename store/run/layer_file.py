@@ -273,8 +273,8 @@ def copy_layer(source: h5py.Group, layers: h5py.Group) -> None:
             raise _damaged(source, name, "the checksum differs")
 
 
-def valid_layers(path: Path, indices: Iterable[int] | None = None) -> dict[int, Record]:
-    """Read a layer file through and return the records of the layers that are whole.
+def valid_layers(path: Path, indices: Iterable[int] | None = None, *, through: bool = True) -> dict[int, Record]:
+    """Return the records of the layers of a file that are whole.
 
     Parameters
     ----------
@@ -282,6 +282,8 @@ def valid_layers(path: Path, indices: Iterable[int] | None = None) -> dict[int, 
         The file; one that cannot be read has no valid layers.
     indices : iterable of int or None
         Look at these only.
+    through : bool
+        Read all arrays and compare their checksums.
     """
     valid: dict[int, Record] = {}
     with contextlib.suppress(StoreError, OSError), open_file(path) as file:
@@ -291,7 +293,7 @@ def valid_layers(path: Path, indices: Iterable[int] | None = None) -> dict[int, 
             with contextlib.suppress(RunDamagedError, ValueError, OSError, RuntimeError, KeyError):
                 record = read_record(layers, int(name))
                 group = layer_group(layers, int(name))
-                for array in array_names(group):
+                for array in array_names(group) if through else ():
                     read_array(group, array)
                 valid[record["index"]] = record
     return valid

@@ -75,6 +75,9 @@ def parse_manifest(data: bytes | str, where: str) -> Manifest:
     if not all(type(layer.get("index")) is int and isinstance(layer.get("name"), str) for layer in layers):
         msg = f"{where}: a layer has no index or no name; restore it from a copy, or analyse again with --fresh"
         raise RunDamagedError(msg)
+    if len({layer["index"] for layer in layers}) != len(layers):
+        msg = f"{where}: two layers have the same index; restore it from a copy, or analyse again with --fresh"
+        raise RunDamagedError(msg)
     return manifest
 
 

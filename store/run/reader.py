@@ -22,7 +22,7 @@ Result = TypeVar("Result")
 
 _TRIES = 5
 _PAUSE = 0.05
-_COPIED = ("index", "name", "shape", "kind", "block", "role")
+_IDENTITY = ("index", "name", "shape", "kind", "block", "role")
 
 
 class Run:
@@ -41,10 +41,8 @@ class Run:
     def __init__(self, path: Path, manifest: Manifest, *, packed: bool) -> None:
         self.path = path
         self.packed = packed
-        self._set_manifest(manifest)
-        self._by_index: dict[int, Record] = {}
-        self._summary = SummaryReader(path / SUMMARY)
         self._manifest_seen: tuple[int, int] | None = None
+        self._set_manifest(manifest)
 
     @classmethod
     def open(cls, path: str | Path) -> Run:
@@ -62,7 +60,7 @@ class Run:
         place = run_folder(path)
         if place.suffix == ".h5" and not place.is_dir():
             return _open_packed(place)
-        seen = _identity(place / MANIFEST)
+        seen = _file_identity(place / MANIFEST)
         run = cls(place, read_manifest(place), packed=False)
         run._manifest_seen = seen
         run.refresh()
@@ -70,57 +68,70 @@ class Run:
 
     def _set_manifest(self, manifest: Manifest) -> None:
         self.manifest = manifest
-        self._pending: dict[int, Record] = {}
-        for layer in manifest["layers"]:
-            copied = {key: layer.get(key) for key in _COPIED}
-            self._pending[layer["index"]] = {**copied, "status": "pending", "error": None}
+        self._summary = SummaryReader(self.path / SUMMARY)
+        self._identity: dict[int, Record] = {
+            layer["index"]: {key: layer[key] for key in _IDENTITY if key in layer} for layer in manifest["layers"]
+        }
+        self._records = {index: _pending(identity) for index, identity in self._identity.items()}
 
-    def refresh(self) -> bool:
+    def refresh(self) -> set[int]:
         """Read what was added since; a packed run never changes.
 
         Returns
         -------
-        bool
-            Whether a record changed.
+        set of int
+            Indices of the layers whose record changed.
         """
         if self.packed:
-            return False
-        seen = _identity(self.path / MANIFEST)
-        if seen is not None and self._manifest_seen is not None and seen != self._manifest_seen:
+            return set()
+        seen = _file_identity(self.path / MANIFEST)
+        started_over = seen is not None and seen != self._manifest_seen
+        if started_over:
             self._set_manifest(read_manifest(self.path))
-            self._summary = SummaryReader(self.path / SUMMARY)
-            self._by_index = {}
-        self._manifest_seen = seen or self._manifest_seen
+            self._manifest_seen = seen
         over, records = self._summary.poll()
-        if not over and not records:
-            return self._rebuild() if not self._by_index else False
+        if not records and not (self.path / SUMMARY).exists():
+            records = self._from_layer_files()
+        changed = set(self._records) if started_over or over else set()
         if over:
-            self._by_index = {}
-        self._by_index |= latest(records)
-        return True
+            self._records = {index: _pending(identity) for index, identity in self._identity.items()}
+        return changed | self._take(records)
 
-    def _rebuild(self) -> bool:
+    def _take(self, records: Iterable[Record]) -> set[int]:
+        """Take records over; what a layer is, the manifest says."""
+        changed: set[int] = set()
+        for index, record in latest(records).items():
+            identity = self._identity.get(index)
+            if identity is not None:
+                self._records[index] = {**_pending(identity), **record, **identity}
+                changed.add(index)
+        return changed
+
+    def _from_layer_files(self) -> list[Record]:
         """Read the records from the layer files, when the summary is gone."""
-        if (self.path / SUMMARY).exists():
-            return False
+        found: list[Record] = []
+        known = {record.get("file") for record in self._records.values()}
         for file in sorted((self.path / LAYERS).glob("*.h5")):
             name = f"{LAYERS}/{file.name}"
-            if layer_file(self.path, name) is not None:
-                found = layer_files.valid_layers(file)
-                self._by_index |= {index: {**record, "file": name} for index, record in found.items()}
-        return bool(self._by_index)
+            if name not in known and layer_file(self.path, name) is not None:
+                records = layer_files.valid_layers(file, through=False).values()
+                found += [{**record, "file": name} for record in records]
+        return found
 
     def records(self) -> list[Record]:
-        """Return a record for each layer of the manifest, in its order; one without a result is `pending`."""
-        found = self._by_index
-        return [{**blank, **found[index]} if index in found else dict(blank) for index, blank in self._pending.items()]
+        """Return a record for each layer of the manifest, in its order; one without a result is `pending`.
+
+        They are shared with this object: do not change them.
+        """
+        return list(self._records.values())
 
     def record(self, index: int) -> Record:
         """Return the record of one layer."""
-        if index not in self._pending:
-            msg = f"{self.path}: has no layer {index}, its layers are those of {MANIFEST}"
-            raise RunError(msg)
-        return {**self._pending[index], **self._by_index.get(index, {})}
+        try:
+            return self._records[index]
+        except KeyError:
+            msg = f"{self.path}: has no layer {index!r}; its layers are those of {MANIFEST}"
+            raise RunError(msg) from None
 
     def array_names(self, index: int) -> list[str]:
         """Return the names of the arrays of a layer."""
@@ -195,7 +206,11 @@ class Run:
         return path
 
 
-def _identity(path: Path) -> tuple[int, int] | None:
+def _pending(identity: Record) -> Record:
+    return {**identity, "status": "pending", "error": None}
+
+
+def _file_identity(path: Path) -> tuple[int, int] | None:
     try:
         status = path.stat()
     except OSError:
@@ -211,5 +226,5 @@ def _open_packed(path: Path) -> Run:
         manifest = parse_manifest(layer_files.read_text(file, "manifest"), f"{path}: /manifest")
         records = parse_records(layer_files.read_text(file, "summary"))
     run = Run(path, manifest, packed=True)
-    run._by_index = latest(records)
+    run._take(records)
     return run
