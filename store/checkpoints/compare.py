@@ -12,7 +12,7 @@ from store.checkpoints.pairing import Renaming, pair_names
 from store.checkpoints.text import shown, shown_shape
 from store.checkpoints.tied import input_embedding, is_output_embedding, says_tied
 
-_QUANTISED = (".qweight", ".weight_scale", ".weight_scale_inv", ".absmax", ".SCB", ".scales")
+_QUANTISED = (".qweight", ".weight_scale", ".weight_scale_inv", ".absmax", ".SCB", "_proj_blocks")
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +55,7 @@ def compare(base: Checkpoint, model: Checkpoint, number: int, ties: Mapping[str,
     stand_ins = dict(_tied_outputs(base, model, names, ties))
     findings = [
         *_renamed(renaming, label, len(names)),
-        *_quantised(model, label),
+        *quantised(model, label),
         *_mismatched(base, model, names, label),
         *_tied(stand_ins, label),
         *_missing(base, names, stand_ins, label),
@@ -77,7 +77,8 @@ def _renamed(renaming: Renaming, label: str, count: int) -> Iterator[Finding]:
         yield Finding("info", "prefix", text)
 
 
-def _quantised(model: Checkpoint, label: str) -> Iterator[Finding]:
+def quantised(model: Checkpoint, label: str) -> Iterator[Finding]:
+    """Report a checkpoint whose numbers mean nothing without the scales beside them."""
     for name in model.tensors:
         if name.endswith(_QUANTISED):
             text = f"{shown(name)}: {label} ({shown(model.source)}) is quantised; name the unquantised checkpoint"

@@ -73,7 +73,7 @@ def inside(folder: Path, name: str) -> Path:
     path = folder.joinpath(*parts)
     try:
         target, home = path.resolve(), folder.resolve()
-    except (OSError, RuntimeError) as error:
+    except (OSError, RuntimeError, ValueError) as error:
         raise unreadable(path, error) from error
     if not any(target.is_relative_to(root) for root in _homes(home)):
         message = f"{shown(path)}: is a link out of its folder, to {shown(target)}; put the file itself there"

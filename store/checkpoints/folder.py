@@ -105,7 +105,11 @@ def _sharded(folder: Path, index_name: str, kind: Literal["safetensors", "legacy
 
 def _shard(folder: Path, index: Path, tensor: str, name: str) -> Path:
     path = inside(folder, name)
-    if not path.exists():
+    try:
+        exists = path.exists()
+    except OSError as error:
+        raise unreadable(path, error) from error
+    if not exists:
         message = f"{shown(index)}: names {shown(name)} for {shown(tensor)}, and that file is missing; fetch it"
         raise CheckpointError(message)
     return path

@@ -93,13 +93,12 @@ def _is_whole(folder: Path) -> bool:
 
 def _cached(repo: str, revision: str | None) -> Path | None:
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
 
     try:
         return Path(snapshot_download(repo, revision=revision, local_files_only=True))
-    except LocalEntryNotFoundError:
+    except FileNotFoundError:
         return None
-    except (HFValidationError, OSError, ValueError) as error:
+    except (OSError, ValueError) as error:
         raise _failed(repo, error) from error
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from store.checkpoints.compare import Finding, compare
+from store.checkpoints.compare import Finding, compare, quantised
 from store.checkpoints.model import Checkpoint
 from store.checkpoints.names import block_of, kind_of, role_of
 from store.checkpoints.tied import find_ties
@@ -97,5 +97,5 @@ def build_index(base: Checkpoint, fine_tuned: Sequence[Checkpoint]) -> Index:
         )
         for index, (name, header) in enumerate(base.tensors.items())
     )
-    findings = tuple(finding for one in compared for finding in one.findings)
-    return Index(base, tuple(fine_tuned), layers, findings)
+    findings = [*quantised(base, "base"), *(finding for one in compared for finding in one.findings)]
+    return Index(base, tuple(fine_tuned), layers, tuple(findings))

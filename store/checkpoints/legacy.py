@@ -18,7 +18,7 @@ from store.checkpoints.text import shown
 from store.errors import CheckpointError
 
 _PROGRAM = Path(__file__).with_name("legacy_headers.py")
-_CURE = "convert it to safetensors, or fetch it again"
+_CURE = "name a safetensors version of the model, or fetch it again"
 
 
 def read_legacy(paths: Sequence[Path]) -> list[tuple[tuple[TensorHeader, ...], SourceFile]]:

@@ -4,7 +4,7 @@
 shape, offset, nbytes], …]}`` or ``{"error": text}``. It needs torch, which the terminal interface must not load, and it
 imports nothing else of this package, so that no other module of the same name can take its place.
 
-``offset`` counts from the first tensor's bytes in memory. Tensors that share their bytes share it.
+``offset`` counts through the storages in the order of the file. Tensors that share their bytes share it.
 """
 
 from __future__ import annotations
@@ -31,8 +31,12 @@ def load(path: Path) -> dict[str, torch.Tensor]:
     Raises
     ------
     ValueError
-        When it holds anything but named dense tensors that lie within it.
+        When it holds anything but named dense tensors that lie within it, or torch is too old to be trusted with it.
     """
+    if tuple(int(part) for part in torch.__version__.split(".")[:2]) < (2, 6):
+        # CVE-2025-32434: before 2.6, weights_only did not keep files from running code.
+        message = f"torch {torch.__version__} cannot load such files safely, 2.6 or newer is needed"
+        raise ValueError(message)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         with path.open("rb") as file:
@@ -68,19 +72,17 @@ def list_tensors(path: Path) -> Listing:
     except Exception as error:
         text = str(error).strip().splitlines()
         return {"error": f"{type(error).__name__}: {text[0] if text else 'no further detail'}"}
-    first = min((tensor.data_ptr() for tensor in found.values() if tensor.numel()), default=0)
-    return {
-        "tensors": [
-            (
-                name,
-                str(tensor.dtype),
-                list(tensor.shape),
-                tensor.data_ptr() - first if tensor.numel() else 0,
-                tensor.numel() * tensor.element_size(),
-            )
-            for name, tensor in found.items()
-        ]
-    }
+    begins: dict[int, int] = {}
+    end = 0
+    rows: list[tuple[str, str, list[int], int, int]] = []
+    for name, tensor in found.items():
+        storage = tensor.untyped_storage()
+        # Addresses differ from run to run; the order of the storages does not.
+        begin = begins.setdefault(storage.data_ptr(), end) if storage.nbytes() else end
+        end = max(end, begin + storage.nbytes())
+        offset = begin + int(tensor.storage_offset()) * tensor.element_size()
+        rows.append((name, str(tensor.dtype), list(tensor.shape), offset, tensor.numel() * tensor.element_size()))
+    return {"tensors": rows}
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from store.checkpoints.dtypes import FLOATING
 from store.checkpoints.model import TensorHeader
 
 _BLOCK = re.compile(r"(?:^|\.)(?:\w*_)?(?:layers?|blocks?|h|resblocks|groups)\.(\d+)(?:\.|$)")
-_NORM = re.compile(r"norm|^ln(?:_|\d|$)|^ln(?:_\w+)?$", re.IGNORECASE)
+_NORM = re.compile(r"norm|^ln(?:_|\d|$)", re.IGNORECASE)
 _ATTENTION = re.compile(r"att|^self_attn$|selfattention|encdecattention", re.IGNORECASE)
 _EXPERTS = re.compile(r"moe|expert|mlp|feed_forward", re.IGNORECASE)
 
@@ -22,7 +22,7 @@ _BY_MODULE: dict[str, str] = {
     **dict.fromkeys(("gate_proj", "w1", "wi_0"), "gate_proj"),
     **dict.fromkeys(("up_proj", "w3", "wi", "wi_1", "c_fc", "fc1", "fc_in", "lin1", "dense_h_to_4h"), "up_proj"),
     **dict.fromkeys(("down_proj", "w2", "fc2", "fc_out", "lin2", "dense_4h_to_h"), "down_proj"),
-    **dict.fromkeys(("qkv", "qkv_proj", "query_key_value", "c_attn", "Wqkv", "W_pack", "in_proj"), "qkv"),
+    **dict.fromkeys(("qkv", "qkv_proj", "query_key_value", "c_attn", "Wqkv", "W_pack"), "qkv"),
     **dict.fromkeys(
         (
             "embed_tokens",
@@ -54,6 +54,8 @@ def kind_of(name: str) -> str:
     if attribute not in ("weight", "bias") and attribute:
         # Parameters that are no module's weight, e.g. "in_proj_weight" or a fused "gate_up_proj".
         module, is_bias = attribute.removesuffix("_weight").removesuffix("_bias"), attribute.endswith("_bias")
+        if attribute == "in_proj_weight":
+            return "qkv"
     else:
         module, is_bias = parts.pop(), attribute == "bias"
     if _NORM.search(module):
@@ -69,7 +71,7 @@ def _by_context(module: str, parents: list[str]) -> str | None:
     in_attention = bool(_ATTENTION.search(parent)) or (
         parent == "output" and len(parents) > 1 and bool(_ATTENTION.search(parents[-2]))
     )
-    if module in ("dense", "c_proj", "wo"):
+    if module in ("dense", "c_proj", "wo", "Wo"):
         if in_attention:
             return "o_proj"
         if module == "dense" and parent == "intermediate":
@@ -77,7 +79,7 @@ def _by_context(module: str, parents: list[str]) -> str | None:
         return None if module == "dense" and parent != "output" else "down_proj"
     if module == "gate" and _EXPERTS.search(parent):
         return "router"
-    if module in ("decoder", "output") and (not parents or parent == "predictions"):
+    if module in ("decoder", "output") and (not parents or parent in ("predictions", "lm_head")):
         return "lm_head"
     return None
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Literal
 
@@ -32,10 +32,11 @@ def open_checkpoint(source: str, *, download: bool = False) -> Checkpoint:
     CheckpointError
         When the source is missing, damaged or hostile; the message is one line with a cure.
     """
-    path = Path(source).expanduser() if source.startswith("~") else Path(source)
+    path = Path(source)
     try:
+        path = path.expanduser()
         exists, is_folder = path.exists(), path.is_dir()
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RuntimeError) as error:
         raise unreadable(path, error) from error
     if not exists or not source:
         path, is_folder = fetch(source, download=download), True
@@ -51,8 +52,9 @@ def _open_folder(source: str, folder: Path) -> Checkpoint:
 
 
 def _open_file(source: str, path: Path) -> Checkpoint:
-    if path.suffix == ".bin":
-        message = f"{shown(path)}: legacy weights are read as a folder; name {shown(path.parent)} instead"
+    if path.suffix != ".safetensors":
+        cure = f"name its folder, {shown(path.parent)}" if path.suffix == ".bin" else "name one, or a model folder"
+        message = f"{shown(path)}: is not a .safetensors file; {cure}"
         raise CheckpointError(message)
     found, file = read_header(path)
     config = read_config(path.parent) if is_alone(path) else {}
@@ -65,12 +67,12 @@ def _checkpoint(
     kind: Literal["safetensors", "legacy"],
     tensors: dict[str, TensorHeader],
     files: list[SourceFile],
-    config: object,
+    config: Mapping[str, object],
 ) -> Checkpoint:
     if not tensors:
         message = f"{shown(path)}: holds no tensors; name another checkpoint"
         raise CheckpointError(message)
-    return Checkpoint(source, path, kind, tensors, tuple(files), config if isinstance(config, dict) else {})
+    return Checkpoint(source, path, kind, tensors, tuple(files), config)
 
 
 def _collect(tensors: Iterable[TensorHeader]) -> dict[str, TensorHeader]:

@@ -8,6 +8,9 @@ from dataclasses import dataclass
 
 from store.checkpoints.model import TensorHeader
 
+MAX_PREFIX = 8
+"""Modules a prefix may name; real ones name one or two."""
+
 
 @dataclass(frozen=True, slots=True)
 class Renaming:
@@ -84,8 +87,10 @@ def _scores(
 
 
 def _splits(name: str) -> Iterator[tuple[str, str]]:
-    """Yield every way to cut a dotted name into a prefix (with its dot) and a rest."""
-    at = name.find(".")
-    while at >= 0:
-        yield name[: at + 1], name[at + 1 :]
+    """Yield the ways to cut a dotted name into a prefix (with its dot) and a rest."""
+    at = -1
+    for _ in range(MAX_PREFIX):
         at = name.find(".", at + 1)
+        if at < 0:
+            return
+        yield name[: at + 1], name[at + 1 :]

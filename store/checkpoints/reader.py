@@ -71,7 +71,7 @@ class TensorReader:
         """
         header = self._header(name)
         rows = header.shape[0] if header.shape else 0
-        if not 0 <= start <= stop <= rows:
+        if not header.shape or not 0 <= start <= stop <= rows:
             asked = f"rows {start} to {stop} asked of {shown_shape(header.shape)}"
             message = f"{shown(header.file)}: tensor {shown(name)}: {asked}; choose a range within its first axis"
             raise CheckpointError(message)
@@ -97,15 +97,20 @@ class TensorReader:
         return values.reshape(shape)
 
     def _read_legacy(self, header: TensorHeader, row: int, shape: tuple[int, ...]) -> torch.Tensor:
+        import torch
+
         from store.checkpoints.legacy_headers import load
 
         with open_regular(header.file) as file:
             _check_unchanged(self._files[header.file], file)
         if header.file not in self._legacy:
-            self._legacy[header.file] = load(header.file)
+            try:
+                self._legacy[header.file] = load(header.file)
+            except Exception as error:
+                raise unreadable(header.file, error) from error
         found = self._legacy[header.file][header.name].detach()
         part = found[row : row + shape[0]] if shape else found
-        return part.clone().contiguous()
+        return part.clone(memory_format=torch.contiguous_format)
 
 
 def _read_values(file: FileIO, header: TensorHeader, dtype: torch.dtype, offset: int, count: int) -> torch.Tensor:

@@ -40,18 +40,14 @@ def find_ties(checkpoint: Checkpoint) -> dict[str, str]:
     config says ``tie_word_embeddings``.
     """
     ties: dict[str, str] = {}
-    first: dict[tuple[object, ...], str] = {}
+    places: dict[tuple[object, ...], list[str]] = {}
     for name, header in checkpoint.tensors.items():
-        if not header.nbytes:
-            continue
-        place = (header.file, header.offset, header.dtype, header.shape)
-        original = first.setdefault(place, name)
-        if original != name:
-            ties[name] = original
-    for name, original in list(ties.items()):
-        if is_output_embedding(original) and not is_output_embedding(name):
-            ties[original] = name
-            del ties[name]
+        if header.nbytes:
+            places.setdefault((header.file, header.offset, header.dtype, header.shape), []).append(name)
+    for names in places.values():
+        # An output embedding repeats the input embedding, whichever comes first.
+        original = next((name for name in names if not is_output_embedding(name)), names[0])
+        ties.update((name, original) for name in names if name != original)
     if says_tied(checkpoint.config):
         for name in filter(is_output_embedding, checkpoint.tensors):
             source = input_embedding(checkpoint.tensors, checkpoint.tensors[name].shape)

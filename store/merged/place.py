@@ -7,12 +7,10 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
+from store import files
 from store.checkpoints.text import shown
-from store.errors import DiskFullError, OutputExistsError, StoreError
-from store.merged.process import is_abandoned, write_owner
-
-_MARGIN = 16 * 1024 * 1024
-"""Bytes kept free for configs, tokenizer and the file system's own books."""
+from store.errors import OutputExistsError, StoreError
+from store.merged.owner import is_abandoned, write_owner
 
 
 def check_place(out: Path, protected: Sequence[Path], *, overwrite: bool) -> None:
@@ -23,9 +21,12 @@ def check_place(out: Path, protected: Sequence[Path], *, overwrite: bool) -> Non
     OutputExistsError
         With the reason and the cure.
     """
-    target = out.resolve()
+    if not out.name:
+        message = f"{shown(out)}: cannot be an output; choose a folder that does not exist yet"
+        raise OutputExistsError(message)
+    target = _real(out)
     for source in protected:
-        if source.resolve().is_relative_to(target):
+        if _real(source).is_relative_to(target):
             message = f"{shown(out)}: holds the source {shown(source)}; choose another output folder"
             raise OutputExistsError(message)
     if not os.path.lexists(out):
@@ -38,33 +39,22 @@ def check_place(out: Path, protected: Sequence[Path], *, overwrite: bool) -> Non
         raise OutputExistsError(message)
 
 
-def check_space(folder: Path, needed: int) -> None:
-    """Raise `DiskFullError` when the disk of a folder cannot take ``needed`` more bytes."""
-    free = shutil.disk_usage(folder).free
-    if free < needed + _MARGIN:
-        raise DiskFullError(folder, needed + _MARGIN, free)
-
-
 def make_temporary(out: Path) -> Path:
-    """Make the hidden folder beside OUT, after clearing away what dead processes left there.
+    """Make the hidden folder beside OUT.
 
     Raises
     ------
     StoreError
         When this process already writes to the same OUT, or the folder cannot be made.
     """
-    try:
+    temporary = _hidden(out, "tmp", os.getpid())
+    with files.disk_errors(out):
         out.parent.mkdir(parents=True, exist_ok=True)
-        _clear(out)
-        temporary = _hidden(out, "tmp", os.getpid())
+        if temporary.exists():
+            message = f"{shown(out)}: is being written right now (by process {os.getpid()}); wait for it"
+            raise StoreError(message)
         temporary.mkdir()
         write_owner(temporary)
-    except FileExistsError as error:
-        message = f"{shown(out)}: is being written right now (by process {os.getpid()}); wait for it"
-        raise StoreError(message) from error
-    except OSError as error:
-        message = f"{shown(out)}: cannot be written ({error.strerror}); choose another output folder"
-        raise StoreError(message) from error
     return temporary
 
 
@@ -73,29 +63,48 @@ def move_into_place(temporary: Path, out: Path, *, overwrite: bool) -> None:
     old = _hidden(out, "old", os.getpid())
     if os.path.lexists(out):
         check_place(out, (), overwrite=overwrite)
-        out.rename(old)
+        files.rename(out, old)
     try:
-        temporary.rename(out)
+        files.rename(temporary, out)
     except OSError:
         if old.exists():
-            old.rename(out)
+            files.rename(old, out)
         raise
-    sync_folder(out.parent)
+    files.sync_folder(out.parent)
     if old.exists():
         shutil.rmtree(old, ignore_errors=True)
 
 
-def sync_folder(folder: Path) -> None:
-    """Make the names in a folder durable."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+def clear_abandoned(out: Path) -> None:
+    """Remove what dead processes left beside OUT; give back an old OUT whose replacement never arrived."""
+    for what in ("old", "tmp") if out.name else ():
+        prefix = _hidden(out, what, 0).name.removesuffix("0")
+        for path in _folders(out.parent, prefix):
+            if not is_abandoned(path, int(path.name.removeprefix(prefix))):
+                continue
+            if what == "old" and not os.path.lexists(out):
+                files.rename(path, out)
+            else:
+                shutil.rmtree(path, ignore_errors=True)
+
+
+def _folders(parent: Path, prefix: str) -> list[Path]:
+    """List the folders named ``<prefix><digits>``."""
+    if not parent.is_dir():
+        return []
+    found = (path for path in sorted(parent.iterdir()) if path.name.startswith(prefix))
+    return [
+        path for path in found if path.name.removeprefix(prefix).isdecimal() and path.is_dir() and not path.is_symlink()
+    ]
 
 
 def _hidden(out: Path, what: str, pid: int) -> Path:
     return out.with_name(f".{out.name}.{what}-{pid}")
+
+
+def _real(path: Path) -> Path:
+    # Path.resolve raises on loops of links in Python 3.11 and 3.12.
+    return Path(os.path.realpath(path))
 
 
 def _is_output(out: Path) -> bool:
@@ -106,22 +115,3 @@ def _is_output(out: Path) -> bool:
     names = {entry.name for entry in entries}
     whole = not names or bool(names & {"model.safetensors", "model.safetensors.index.json"})
     return whole and all(entry.is_file() and not entry.is_symlink() for entry in entries)
-
-
-def _clear(out: Path) -> None:
-    """Remove temporary folders of dead processes; give back an old OUT whose replacement never arrived."""
-    for what in ("old", "tmp"):
-        for path in sorted(out.parent.glob(_literal(f".{out.name}.{what}-") + "*")):
-            number = path.name.rpartition("-")[2]
-            if path.is_symlink() or not path.is_dir() or not number.isdecimal():
-                continue
-            if not is_abandoned(path, int(number)):
-                continue
-            if what == "old" and not os.path.lexists(out):
-                path.rename(out)
-            else:
-                shutil.rmtree(path)
-
-
-def _literal(text: str) -> str:
-    return "".join(f"[{c}]" if c in "*?[" else c for c in text)

@@ -2,27 +2,29 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import shutil
 from collections.abc import Mapping, Sequence
+from io import FileIO
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
 
+from store import files
 from store.checkpoints.dtypes import CODES
-from store.checkpoints.files import open_regular
+from store.checkpoints.files import open_regular, unreadable
 from store.checkpoints.text import shown, shown_shape
-from store.errors import DiskFullError, StoreError
-from store.merged.place import check_place, check_space, make_temporary, move_into_place, sync_folder
+from store.errors import StoreError
+from store.merged.owner import OWNER_FILE
+from store.merged.place import check_place, clear_abandoned, make_temporary, move_into_place
 from store.merged.plan import INDEX_NAME, OutputPlan, OutputTensor
-from store.merged.process import OWNER_FILE
 
 if TYPE_CHECKING:
     import torch
 
 _PIECE = 64 * 1024 * 1024
-_NO_SPACE = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)}
+_MARGIN = 16 * 1024 * 1024
+"""Bytes kept free for configs, tokenizer and the file system's own books."""
 
 
 class MergedWriter:
@@ -66,15 +68,17 @@ class MergedWriter:
         overwrite: bool = False,
         protected: Sequence[Path] = (),
     ) -> None:
-        self.out = Path(os.path.abspath(out))  # noqa: PTH100 - resolve() would follow a link at OUT itself
+        self.out = Path(os.path.abspath(out))  # noqa: PTH100 - resolve would follow a link at OUT itself
         self.plan = plan
         self._overwrite = overwrite
-        check_place(self.out, protected, overwrite=overwrite)
-        self._missing: dict[str, tuple[OutputTensor, str, int]] = {}
+        self._missing: dict[str, tuple[OutputTensor, Path, int]] = {}
+        with files.disk_errors(self.out):
+            clear_abandoned(self.out)
+            check_place(self.out, protected, overwrite=overwrite)
+        files.ensure_free(self.out.parent, plan.nbytes + _MARGIN)
         self._temporary = make_temporary(self.out)
         self._open = True
         try:
-            check_space(self._temporary, plan.nbytes)
             self._start({"format": "pt", **(metadata or {})})
         except BaseException:
             self.abort()
@@ -89,21 +93,27 @@ class MergedWriter:
         self.abort()
 
     def write(self, name: str, tensor: torch.Tensor) -> None:
-        """Write one planned tensor to its place; only once, in any order."""
+        """Write one planned tensor to its place; only once, in any order.
+
+        Parameters
+        ----------
+        name : str
+            As planned.
+        tensor : torch.Tensor
+            Of the planned type and shape, on any device, contiguous or not.
+        """
         self._require_open()
         if name not in self._missing:
             fault = "was written already" if any(t.name == name for t in self.plan.tensors) else "is not in the plan"
             raise _error(self.out, f"tensor {shown(name)} {fault}; write every planned tensor once")
-        planned, file, offset = self._missing[name]
+        planned, path, offset = self._missing[name]
         dtype, shape = CODES.get(str(tensor.dtype), str(tensor.dtype)), tuple(tensor.shape)
         if (dtype, shape) != (planned.dtype, planned.shape):
-            got = f"{dtype} {shown_shape(shape)}"
-            planned_text = f"{planned.dtype} {shown_shape(planned.shape)}"
-            raise _error(
-                self.out, f"tensor {shown(name)}: planned as {planned_text}, got {got}; convert it before writing"
-            )
+            expected = f"{planned.dtype} {shown_shape(planned.shape)}"
+            fault = f"planned as {expected}, got {dtype} {shown_shape(shape)}; convert it before writing"
+            raise _error(self.out, f"tensor {shown(name)}: {fault}")
         if planned.nbytes:
-            self._put(self._temporary / file, _bytes_of(tensor), offset)
+            self._put(path, _bytes_of(tensor), offset)
         del self._missing[name]
 
     def add_text(self, name: str, text: str) -> None:
@@ -114,8 +124,9 @@ class MergedWriter:
         """Copy a regular file, under its own name or another."""
         target = self._new_file(name or source.name)
         with open_regular(source) as file:
+            self._put(target, memoryview(b""), 0)
             offset = 0
-            while piece := file.read(_PIECE):
+            while piece := _read_piece(file, source):
                 self._put(target, memoryview(piece), offset)
                 offset += len(piece)
 
@@ -135,20 +146,17 @@ class MergedWriter:
         self._require_open()
         if self._missing:
             first = shown(next(iter(self._missing)))
-            raise _error(
-                self.out, f"{len(self._missing):,} planned tensors were not written, first {first}; write them all"
-            )
+            fault = f"{len(self._missing):,} planned tensors were not written, first {first}; write them all"
+            raise _error(self.out, fault)
         index = self.plan.index_text()
         if index is not None:
-            self.add_text(INDEX_NAME, index)
-        try:
+            self._put(self._temporary / INDEX_NAME, memoryview(index.encode()), 0)
+        with files.disk_errors(self.out, needed=self.plan.nbytes):
             for path in sorted(self._temporary.iterdir()):
-                _sync(path)
+                _sync_file(path)
             (self._temporary / OWNER_FILE).unlink()
-            sync_folder(self._temporary)
+            files.sync_folder(self._temporary)
             move_into_place(self._temporary, self.out, overwrite=self._overwrite)
-        except OSError as error:
-            raise self._failed(error) from error
         self._open = False
         return self.out
 
@@ -162,51 +170,39 @@ class MergedWriter:
         for shard in self.plan.shards:
             header = shard.header(metadata)
             path = self._temporary / shard.file
-            self._put(path, memoryview(header), 0)
+            self._put(path, memoryview(header), 0, size=len(header) + shard.nbytes)
             offset = len(header)
             for tensor in shard.tensors:
-                self._missing[tensor.name] = (tensor, shard.file, offset)
+                self._missing[tensor.name] = (tensor, path, offset)
                 offset += tensor.nbytes
-            os.truncate(path, offset)
 
     def _new_file(self, name: str) -> Path:
         self._require_open()
         path = self._temporary / name
         if path.parent != self._temporary or name in ("", ".", "..", OWNER_FILE) or "\0" in name:
             raise _error(self.out, f"{shown(repr(name))} is no plain file name; use one without folders")
+        if name.endswith((".safetensors", ".safetensors.index.json")):
+            raise _error(self.out, f"{shown(name)} would pass for weights; use another name")
         if os.path.lexists(path):
             raise _error(self.out, f"{shown(name)} was written already; write every file once")
-        path.touch()
         return path
 
-    def _put(self, path: Path, data: memoryview, offset: int) -> None:
-        """Write bytes at a place; the system may take them in several steps."""
-        try:
-            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT, 0o666)
+    def _put(self, path: Path, data: memoryview, offset: int, size: int | None = None) -> None:
+        """Write bytes at a place, after giving the file its size; the system may take them in several steps."""
+        with files.disk_errors(self.out, needed=self.plan.nbytes):
+            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o666)
             try:
+                if size is not None:
+                    files.cut(descriptor, size)
                 while data:
-                    done = os.pwrite(descriptor, data[:_PIECE], offset)
+                    done = files.write_some(descriptor, data[:_PIECE], offset)
                     data, offset = data[done:], offset + done
             finally:
                 os.close(descriptor)
-        except OSError as error:
-            raise self._failed(error) from error
-
-    def _failed(self, error: OSError) -> StoreError:
-        if error.errno in _NO_SPACE:
-            return DiskFullError(self.out, self.plan.nbytes, shutil.disk_usage(self.out.parent).free)
-        return _error(self.out, f"cannot be written ({error.strerror}); choose another output folder")
 
     def _require_open(self) -> None:
         if not self._open:
             raise _error(self.out, "was finished or given up already; make a new writer")
-
-    def _error(self, why: str) -> StoreError:
-        return StoreError(f"{shown(self.out)}: {why}")
-
-
-def _error(out: Path, why: str) -> StoreError:
-    return StoreError(f"{shown(out)}: {why}")
 
 
 def _bytes_of(tensor: torch.Tensor) -> memoryview:
@@ -216,9 +212,20 @@ def _bytes_of(tensor: torch.Tensor) -> memoryview:
     return flat.view(torch.uint8).numpy().data
 
 
-def _sync(path: Path) -> None:
+def _error(out: Path, why: str) -> StoreError:
+    return StoreError(f"{shown(out)}: {why}")
+
+
+def _read_piece(file: FileIO, source: Path) -> bytes:
+    try:
+        return file.read(_PIECE)
+    except OSError as error:
+        raise unreadable(source, error) from error
+
+
+def _sync_file(path: Path) -> None:
     descriptor = os.open(path, os.O_RDONLY)
     try:
-        os.fsync(descriptor)
+        files.sync(descriptor)
     finally:
         os.close(descriptor)
