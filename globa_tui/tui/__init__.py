@@ -1,0 +1,64 @@
+"""The terminal interface: `run_inspect` opens it on a run, and starts or joins the analysis when asked to.
+
+Textual is imported inside `run_inspect`, after the environment that it reads at import is in place.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from globa_tui.diagnostics import ExitCode, say
+
+if TYPE_CHECKING:
+    from globa_tui.jobs.settings import AnalysisRequest
+
+__all__ = ["run_inspect"]
+
+
+def run_inspect(run: Path, request: AnalysisRequest | None = None, *, mouse: bool = True) -> int:
+    """Open the terminal interface on a run and return the exit code.
+
+    Parameters
+    ----------
+    run : Path
+        The run folder or packed file.
+    request : AnalysisRequest, optional
+        The analysis to start, or to join when it already runs. Without one no job is ever started.
+    mouse : bool
+        Whether to ask the terminal for mouse events; without them the terminal selects text by itself.
+    """
+    if trouble := terminal_trouble():
+        say(f"{trouble}; use `globa-tui show {run}`, `globa-tui status {run}` or `globa-tui analyze` instead")
+        return ExitCode.USAGE
+    _prepare_environment()
+    from globa_tui.tui.app import InspectApp
+
+    app = InspectApp(run, request)
+    app.run(mouse=mouse)
+    # A terminal that hung up takes no last words.
+    with contextlib.suppress(OSError):
+        for line in app.last_words:
+            say(line)
+    return app.return_code if app.return_code is not None else ExitCode.FAILED
+
+
+def terminal_trouble() -> str | None:
+    """Why this terminal cannot show the interface, or None when it can."""
+    if not (sys.__stdin__ and sys.__stdin__.isatty() and sys.__stderr__ and sys.__stderr__.isatty()):
+        return "the interface needs a terminal on stdin and stderr"
+    if os.environ.get("TERM", "") in ("", "dumb", "unknown"):
+        return f"the interface cannot draw on TERM={os.environ.get('TERM', '')!r}"
+    if (sys.__stderr__.encoding or "").lower().replace("-", "") != "utf8":
+        return f"the interface needs UTF-8, and stderr is {sys.__stderr__.encoding}; set LC_ALL=C.UTF-8"
+    return None
+
+
+def _prepare_environment() -> None:
+    """Settings that Textual reads when it is imported; a value that the user set stays."""
+    if "SSH_CONNECTION" in os.environ:
+        os.environ.setdefault("TEXTUAL_FPS", "20")
+        os.environ.setdefault("TEXTUAL_ANIMATIONS", "none")

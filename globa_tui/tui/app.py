@@ -1,0 +1,283 @@
+"""The app: composes the screens and routes what the disk thread says to them. It computes nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from textual import on
+from textual.app import App, SystemCommand
+from textual.screen import Screen
+
+from globa_tui.diagnostics import ExitCode
+from globa_tui.tui.bindings import SCOPES, Scope, bindings, scope_of
+from globa_tui.tui.commands import LayerCommands, focused_scopes
+from globa_tui.tui.disk import PERIOD, Disk
+from globa_tui.tui.edits import RecipeEditor
+from globa_tui.tui.messages import (
+    JobsChanged,
+    LayerRead,
+    LogRead,
+    OutputChecked,
+    RecipeRead,
+    RecordsChanged,
+    RunOpened,
+    Trouble,
+)
+from globa_tui.tui.model import RunModel
+from globa_tui.tui.screens.base import InspectScreen
+from globa_tui.tui.screens.job import JobScreen
+from globa_tui.tui.screens.layers import LayersScreen
+from globa_tui.tui.screens.overview import OverviewScreen
+from globa_tui.tui.screens.recipe import RecipeScreen
+from globa_tui.tui.status import JobView
+from store.run import run_folder
+
+if TYPE_CHECKING:
+    from globa_tui.jobs.protocol import Command
+    from globa_tui.jobs.settings import AnalysisRequest
+    from globa_tui.recipe import Recipe
+
+
+class InspectApp(App[int]):
+    """The terminal interface on one run.
+
+    Parameters
+    ----------
+    run : Path
+        Run folder or packed file.
+    request : AnalysisRequest, optional
+        The analysis to start or to join.
+    period : float
+        Seconds between two looks at the disk.
+    """
+
+    TITLE = "globa-tui"
+    CSS_PATH = "app.tcss"
+    MODES: ClassVar[dict[str, str | Callable[[], Screen[Any]]]] = {
+        "overview": OverviewScreen,
+        "layers": LayersScreen,
+        "recipe": RecipeScreen,
+        "job": JobScreen,
+    }
+    DEFAULT_MODE = "overview"
+    BINDINGS = bindings("global")
+    COMMANDS = App.COMMANDS | {LayerCommands}
+    HORIZONTAL_BREAKPOINTS = [(0, "-tiny"), (60, "-narrow"), (80, "-normal"), (120, "-wide")]
+    VERTICAL_BREAKPOINTS = [(0, "-flat"), (15, "-short"), (24, "-std"), (36, "-tall")]
+
+    def __init__(self, run: Path, request: AnalysisRequest | None = None, *, period: float = PERIOD) -> None:
+        super().__init__()
+        place = run_folder(run)
+        self.model = RunModel(place)
+        self.request = request
+        self.disk = Disk(place, request, self.post_message, period)
+        self.jobs: Mapping[str, JobView] = {"analyze": JobView("analyze"), "merge": JobView("merge")}
+        self.editor: RecipeEditor | None = None
+        self.troubles: dict[str, str] = {}
+        self.order: list[int] = []
+        """Layers as the table has them, for stepping from one to the next."""
+        self.last_words: list[str] = []
+
+    def on_mount(self) -> None:
+        """Begin reading after the first paint."""
+        if not self.is_headless:
+            loop = asyncio.get_running_loop()
+            for number, code in ((signal.SIGHUP, 129), (signal.SIGTERM, 143)):
+                loop.add_signal_handler(number, self.exit, None, code)
+        self.call_after_refresh(self.disk.start)
+
+    def on_unmount(self) -> None:
+        """Let the disk thread write what waits."""
+        self.disk.stop()
+
+    @property
+    def header_job(self) -> JobView:
+        """The job that the header shows: a merge while it runs, else the analysis."""
+        return self.jobs["merge"] if self.jobs["merge"].active else self.jobs["analyze"]
+
+    @property
+    def recipe_changed(self) -> bool:
+        """Whether the recipe differs from the one that was opened or merged last."""
+        return self.editor is not None and self.editor.changed
+
+    def _screens(self) -> Iterable[InspectScreen]:
+        return [screen for screen in self.screen_stack if isinstance(screen, InspectScreen)]
+
+    def _show_chrome(self) -> None:
+        for screen in self._screens():
+            screen.show_chrome()
+
+    # What the disk thread says
+
+    @on(RunOpened)
+    def open_run(self, opened: RunOpened) -> None:
+        """Take over a run, or the index of the checkpoints."""
+        self.model.load(opened.manifest, opened.records, packed=opened.packed, stored=opened.stored)
+        self.order = [index for index in self.order if index < len(opened.records)] or list(range(len(opened.records)))
+        self.troubles.pop("run", None)
+        for screen in self._screens():
+            screen.show_chrome()
+            screen.show_all()
+
+    @on(RecordsChanged)
+    def fill_in(self, news: RecordsChanged) -> None:
+        """Take over layers that finished."""
+        self.model.put(news.records)
+        with self.batch_update():
+            for screen in self._screens():
+                screen.show_chrome()
+                screen.show_records(news.records.keys())
+
+    @on(JobsChanged)
+    def follow_jobs(self, news: JobsChanged) -> None:
+        """Take over the state of the jobs, and say so when one ended."""
+        before, self.jobs = self.jobs, {"analyze": news.analyze, "merge": news.merge}
+        for view in self.jobs.values():
+            if before[view.kind].active and not view.active:
+                self._say_end(view)
+        with self.batch_update():
+            for screen in self._screens():
+                screen.show_chrome()
+                screen.show_jobs()
+
+    def _say_end(self, view: JobView) -> None:
+        name = "Analysis" if view.kind == "analyze" else "Merge"
+        words = {"complete": "is done", "cancelled": "was cancelled", "lost": "gives no sign of life"}
+        said = f"{name} {words.get(view.state, 'failed')}" + (f": {view.message}" if view.message else "")
+        self.notify(said, markup=False, severity="information" if view.state == "complete" else "error")
+
+    @on(RecipeRead)
+    def open_recipe(self, read: RecipeRead) -> None:
+        """Start editing with the recipe that was saved, or with the default one."""
+        self.editor = RecipeEditor(read.recipe or default_recipe(self.model.path))
+        self._show_chrome()
+        for screen in self._screens():
+            screen.show_all()
+
+    @on(LayerRead)
+    @on(LogRead)
+    @on(OutputChecked)
+    def pass_on(self, answer: LayerRead | LogRead | OutputChecked) -> None:
+        """Give an answer to the screens that may have asked."""
+        for screen in self._screens():
+            screen.show_answer(answer)
+
+    @on(Trouble)
+    def show_trouble(self, trouble: Trouble) -> None:
+        """Show what went wrong; without any run there is nothing to show it on."""
+        if trouble.what == "run" and not self.model.loaded and self.request is None:
+            self.last_words = [trouble.text]
+            self.exit(return_code=trouble.code)
+            return
+        self.troubles[trouble.what] = trouble.text
+        self.notify(trouble.text, title=trouble.what, severity="error", markup=False, timeout=8)
+        for screen in self._screens():
+            screen.show_all()
+
+    # Actions of all screens
+
+    def action_show(self, mode: str) -> None:
+        """Go to a screen; asked for the one in front, close what lies over it."""
+        if mode == self.current_mode:
+            while len(self.screen_stack) > 1:
+                self.pop_screen()
+        else:
+            self.switch_mode(mode)
+
+    def open_layer(self, index: int) -> None:
+        """Show one layer over the current screen."""
+        from globa_tui.tui.screens.layer import LayerScreen
+
+        self.push_screen(LayerScreen(index, self.current_mode))
+
+    def action_close(self) -> None:
+        """Leave a filter, a layer or a question."""
+        screen = self.screen
+        if isinstance(screen, InspectScreen) and screen.close_detail():
+            return
+        if len(self.screen_stack) > 1:
+            self.pop_screen()
+
+    def action_leave(self) -> None:
+        """Go back; at the top leave, and say that the job goes on."""
+        if len(self.screen_stack) > 1:
+            self.pop_screen()
+        else:
+            self.action_quit_now()
+
+    def action_quit_now(self) -> None:
+        """Leave; jobs go on."""
+        for view in self.jobs.values():
+            if view.active and view.pid:
+                name = "the analysis" if view.kind == "analyze" else "the merge"
+                self.last_words.append(
+                    f"{name} continues, pid {view.pid}; `globa-tui open {self.model.path}` returns to it"
+                )
+        code = ExitCode.MISMATCH if "sources" in self.troubles and self.model.counts.done == 0 else ExitCode.DONE
+        self.exit(return_code=code)
+
+    def action_help(self) -> None:
+        """What every key does here."""
+        from globa_tui.tui.screens.help import HelpScreen
+
+        if not isinstance(self.screen, HelpScreen):
+            self.push_screen(HelpScreen(focused_scopes(self.screen)))
+
+    def action_pause(self) -> None:
+        """Pause the job in the header, or resume it."""
+        view = self.header_job
+        word: Command = "resume" if view.state in ("paused", "pausing") else "pause"
+        if not view.active or view.state == "cancelling":
+            self.notify("No job is running; nothing to pause.", markup=False, severity="warning")
+            return
+        self.disk.control(view.kind, word)
+        said = "Resuming." if word == "resume" else "Pausing after the current layer; p resumes."
+        self.notify(said, markup=False)
+
+    def action_cancel(self) -> None:
+        """Cancel the job in the header, after a question."""
+        from globa_tui.tui.screens.confirm import ConfirmScreen
+
+        view = self.header_job
+        if not view.active:
+            self.notify("No job is running; nothing to cancel.", markup=False, severity="warning")
+            return
+        name = "analysis" if view.kind == "analyze" else "merge"
+        kept = "Finished layers are kept." if view.kind == "analyze" else "Nothing of the output is kept."
+
+        def answer(yes: bool | None) -> None:
+            if yes:
+                self.disk.control(view.kind, "cancel")
+
+        self.push_screen(ConfirmScreen(f"Cancel the {name} (pid {view.pid})? {kept}"), answer)
+
+    def save_recipe(self) -> None:
+        """Keep the recipe under edit beside the run."""
+        if self.editor is not None:
+            self.disk.save_recipe(self.editor.recipe)
+            self._show_chrome()
+
+    def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
+        """Every action that works here, by name."""
+        scopes: list[Scope] = focused_scopes(screen)
+        for scope in scopes:
+            for key in SCOPES[scope]:
+                if key.palette:
+                    owner = self if scope_of(key) == "global" else screen
+                    yield SystemCommand(key.name, key.help, lambda key=key, owner=owner: self._run(key.action, owner))
+        yield SystemCommand("Theme", "Change colours", self.action_change_theme)
+        yield SystemCommand("Save screenshot", "Save this screen as an SVG file", self.action_screenshot)
+
+    def _run(self, action: str, owner: App[int] | Screen[object]) -> None:
+        self.call_later(self.run_action, action, owner)
+
+
+def default_recipe(path: Path) -> Recipe:
+    """The recipe that an unmerged run starts with."""
+    from globa_tui.recipe import Recipe
+
+    return Recipe(run=str(path))

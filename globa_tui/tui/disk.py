@@ -1,0 +1,191 @@
+"""The one thread that touches the disk for the interface, so that a slow disk never holds up a key.
+
+A plain daemon thread rather than a Textual worker: it lives as long as the app, and a mount that hangs must not
+hold up leaving.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import queue
+import threading
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from textual.message import Message
+
+from globa_tui.diagnostics import exit_code, message
+from globa_tui.tui.follow import RunFollower
+from globa_tui.tui.joblink import JobLink, check_output
+from globa_tui.tui.messages import RecipeRead, Trouble
+
+if TYPE_CHECKING:
+    from globa_tui.jobs.protocol import Command, Kind
+    from globa_tui.jobs.settings import AnalysisRequest
+    from globa_tui.recipe import Recipe
+
+PERIOD = 0.5
+LEAVE_WITHIN = 3.0
+Task = Callable[[], Iterable[Message] | None]
+
+
+class Disk:
+    """Reads, watches and writes in one thread, in the order asked for, and answers with messages.
+
+    Parameters
+    ----------
+    path : Path
+        Run folder or packed file.
+    request : AnalysisRequest, optional
+        The analysis to start or to join; without one nothing is started.
+    post : callable
+        Takes a message from any thread.
+    period : float
+        Seconds between two looks at the run and its jobs.
+    """
+
+    def __init__(
+        self, path: Path, request: AnalysisRequest | None, post: Callable[[Message], object], period: float = PERIOD
+    ) -> None:
+        self.path = path
+        self._request = request
+        self._post = post
+        self._period = period
+        self._follower = RunFollower(path, request)
+        self._jobs = JobLink(path)
+        self._queue: queue.SimpleQueue[tuple[str, Task] | None] = queue.SimpleQueue()
+        self._wanted_layer: int | None = None
+        self._unsaved: Recipe | None = None
+        self._told: dict[str, str] = {}
+        self._thread = threading.Thread(target=self._loop, name="disk", daemon=True)
+
+    @property
+    def recipe_file(self) -> Path:
+        """Where the recipe under edit is kept."""
+        if self.path.suffix == ".h5":
+            return self.path.with_suffix(".recipe.yaml")
+        return self.path / "recipes" / "current.yaml"
+
+    def start(self) -> None:
+        """Begin: read the run, start or join the analysis, then keep looking."""
+        self._ask("run", self._poll)
+        self._ask("recipe", self._load_recipe)
+        if self._request is not None:
+            self._ask("job", self._begin)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Finish what was asked for and end the thread; give up waiting after a few seconds."""
+        self._queue.put(None)
+        if self._thread.is_alive():
+            self._thread.join(LEAVE_WITHIN)
+
+    def sync(self) -> threading.Event:
+        """An event that is set when everything asked for so far is done and posted, and one more look was taken."""
+        done = threading.Event()
+
+        def finish() -> None:
+            done.set()
+
+        self._ask("run", self._poll)
+        self._ask("run", finish)
+        return done
+
+    def read_layer(self, index: int) -> None:
+        """Read one layer's arrays; a later call replaces one that still waits."""
+        self._wanted_layer = index
+        self._ask("layer", lambda: [self._follower.layer(index)] if self._wanted_layer == index else None)
+
+    def save_recipe(self, recipe: Recipe) -> None:
+        """Keep the recipe beside the run; of several that wait only the last is written."""
+        self._unsaved = recipe
+        self._ask("recipe", self._save_recipe)
+
+    def check_output(self, out: Path, layers: list[Any], dtype: str | None) -> None:
+        """Look at the place where a merge would go."""
+        self._ask("merge", lambda: [check_output(out, layers, dtype)])
+
+    def start_merge(self, recipe: Recipe, out: Path) -> None:
+        """Start a merge job."""
+        place = self.recipe_file.with_name(f"{out.name or 'merged'}.yaml")
+        self._ask("job", lambda: self._jobs.start_merge(recipe, out, place))
+        self._ask("run", self._poll)
+
+    def restart(self, request: AnalysisRequest) -> None:
+        """Start the analysis again."""
+        self._ask("job", lambda: self._jobs.start_analysis(request))
+        self._ask("run", self._poll)
+
+    def control(self, kind: Kind, word: Command) -> None:
+        """Ask a job to pause, resume or cancel."""
+        self._ask("job", lambda: self._jobs.control(kind, word))
+
+    def follow_log(self, kind: Kind | None) -> None:
+        """Send the end of that job's log whenever it changes, or stop that."""
+        self._jobs.followed = kind
+
+    def _ask(self, what: str, task: Task) -> None:
+        self._queue.put((what, task))
+
+    def _loop(self) -> None:
+        while True:
+            try:
+                item = self._queue.get(timeout=self._period)
+            except queue.Empty:
+                item = ("run", self._poll)
+            if item is None:
+                return
+            self._do(*item)
+
+    def _do(self, what: str, task: Task) -> None:
+        try:
+            for answer in task() or ():
+                self._post(answer)
+        except Exception as error:  # the interface shows it and lives on
+            self._tell(Trouble(what, message(error), exit_code(error)))
+        else:
+            self._told.pop(what, None)
+
+    def _tell(self, trouble: Trouble) -> None:
+        """Post a trouble once, however often a poll runs into it."""
+        if self._told.get(trouble.what) != trouble.text:
+            self._told[trouble.what] = trouble.text
+            self._post(trouble)
+
+    def _poll(self) -> Iterable[Message]:
+        # The job first: a run that it is about to create is no error.
+        yield from self._jobs.poll()
+        yield from self._follower.poll()
+
+    def _begin(self) -> None:
+        request = self._request
+        if request is None or self._jobs.view("analyze").state in ("lost",) or self._jobs.view("analyze").active:
+            return
+        if self._follower.fits and (request.fresh or not self._follower.complete):
+            self._jobs.start_analysis(request)
+
+    def _load_recipe(self) -> Iterable[Message]:
+        from globa_tui.recipe import Recipe
+
+        try:
+            recipe = Recipe.read(self.recipe_file) if self.recipe_file.exists() else None
+        except Exception:
+            yield RecipeRead(None)
+            raise
+        yield RecipeRead(recipe)
+
+    def _save_recipe(self) -> None:
+        recipe, self._unsaved = self._unsaved, None
+        if recipe is None:
+            return
+        place = self.recipe_file
+        place.parent.mkdir(parents=True, exist_ok=True)
+        fresh = place.with_name(f".{place.name}.{os.getpid()}")
+        try:
+            fresh.write_text(recipe.to_yaml(), encoding="utf-8")
+            fresh.replace(place)
+        finally:
+            with contextlib.suppress(OSError):
+                fresh.unlink(missing_ok=True)

@@ -1,0 +1,146 @@
+"""Following a run on disk while another process writes it. Runs in the disk thread only."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from textual.message import Message
+
+from globa_tui.diagnostics import exit_code, message
+from globa_tui.tui.curves import curve
+from globa_tui.tui.messages import LayerRead, RecordsChanged, RunOpened, Trouble
+from store.errors import RunNotFoundError, StoreError
+
+if TYPE_CHECKING:
+    from globa_tui.jobs.settings import AnalysisRequest
+    from store.run import Run
+
+Stamp = tuple[int, int]
+
+
+class RunFollower:
+    """Opens the run when it is there, shows the checkpoints' index until then, and finds what is new.
+
+    Parameters
+    ----------
+    path : Path
+        Run folder or packed file.
+    request : AnalysisRequest, optional
+        Where to take the index from while there is no run yet.
+    """
+
+    def __init__(self, path: Path, request: AnalysisRequest | None) -> None:
+        self.path = path
+        self.fits = True
+        """Whether the checkpoints fit each other, as far as is known."""
+        self._request = request
+        self._run: Run | None = None
+        self._seen: Stamp | None = None
+        self._records: list[Mapping[str, Any]] = []
+        self._previewed = False
+
+    @property
+    def complete(self) -> bool:
+        """Whether nothing is left to analyse."""
+        return self._run is not None and all(record["status"] in ("done", "skipped") for record in self._records)
+
+    def poll(self) -> Iterator[Message]:
+        """What is new since the last call."""
+        stamp = self._stamp()
+        if stamp is None:
+            yield from self._without_run()
+        elif stamp != self._seen or self._run is None:
+            yield self._open(stamp)
+        else:
+            yield from self._changes()
+
+    def layer(self, index: int) -> LayerRead:
+        """Read the spectra of one layer."""
+        if self._run is None or not 0 <= index < len(self._records):
+            return LayerRead(index, ())
+        record = self._records[index]
+        if record["status"] != "done" or not record.get("file"):
+            return LayerRead(index, ())
+        number = int(record["index"])
+        norms = (record.get("norm") or {}).get("task_vectors") or []
+        present = set(self._run.array_names(number))
+        wanted = {f"spectrum/{task + 1}": norm for task, norm in enumerate(norms) if f"spectrum/{task + 1}" in present}
+        arrays = self._run.arrays(number, wanted)
+        return LayerRead(index, [curve(arrays[name], norm) for name, norm in wanted.items()])
+
+    def _stamp(self) -> Stamp | None:
+        place = self.path if self.path.is_file() else self.path / "run.json"
+        try:
+            found = place.stat()
+        except FileNotFoundError:
+            return None
+        return found.st_ino, found.st_mtime_ns
+
+    def _open(self, stamp: Stamp) -> RunOpened:
+        from store.run import Run
+
+        run = Run.open(self.path)
+        self._run, self._seen, self._records = run, stamp, list(run.records())
+        return RunOpened(dict(run.manifest), list(self._records), packed=run.packed, stored=True)
+
+    def _changes(self) -> Iterator[Message]:
+        assert self._run is not None
+        if not self._run.refresh():
+            return
+        records = self._run.records()
+        changed = {
+            index: record
+            for index, (record, before) in enumerate(zip(records, self._records, strict=True))
+            if record is not before and record != before
+        }
+        if changed:
+            self._records = list(records)
+            yield RecordsChanged(changed)
+
+    def _without_run(self) -> Iterator[Message]:
+        if self._run is not None:
+            self._run, self._seen = None, None
+            msg = f"{self.path}: the run is gone; shown is what it held"
+            raise RunNotFoundError(msg)
+        if self._request is None:
+            msg = f"{self.path}: there is no run; `globa-tui inspect BASE FT1 FT2 --store {self.path}` makes one"
+            raise RunNotFoundError(msg)
+        if not self._previewed:
+            self._previewed = True
+            yield from self._preview(self._request)
+
+    def _preview(self, request: AnalysisRequest) -> Iterator[Message]:
+        try:
+            manifest = preview(request)
+        except StoreError as error:
+            # A checkpoint that the job may still download is no reason to give up.
+            self.fits = request.download
+            yield Trouble("sources", message(error), exit_code(error))
+            return
+        errors = [finding["message"] for finding in manifest["findings"] if finding["severity"] == "error"]
+        self.fits = not errors
+        records = [{**layer, "status": "pending", "error": None} for layer in manifest["layers"]]
+        yield RunOpened(manifest, records, packed=False, stored=False)
+        if errors:
+            more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
+            yield Trouble("sources", f"{errors[0]}{more}", 3)
+
+
+def preview(request: AnalysisRequest) -> dict[str, Any]:
+    """The index of the checkpoints as a manifest, read from their headers alone."""
+    from store.checkpoints import build_index, open_checkpoint
+
+    base = open_checkpoint(request.base)
+    fine_tuned = [open_checkpoint(source) for source in request.fine_tuned]
+    index = build_index(base, fine_tuned)
+    sources = [{"role": "base", "source": base.source, "path": str(base.path)}]
+    sources += [{"role": "fine_tuned", "source": each.source, "path": str(each.path)} for each in fine_tuned]
+    return {
+        "sources": sources,
+        "settings": request.settings.to_dict(),
+        "layers": [asdict(layer) for layer in index.layers],
+        "findings": [asdict(finding) for finding in index.findings],
+    }

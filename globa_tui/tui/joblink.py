@@ -1,0 +1,128 @@
+"""The interface's side of a job: its status, its log, starting and steering it. Runs in the disk thread only."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from textual.message import Message
+
+from globa_tui.tui.messages import JobsChanged, LogRead, OutputChecked, Trouble
+from globa_tui.tui.status import JobView, view_of
+from globa_tui.tui.words import size
+
+if TYPE_CHECKING:
+    from globa_tui.jobs.protocol import Command, Kind
+    from globa_tui.jobs.settings import AnalysisRequest
+    from globa_tui.recipe import Recipe
+
+LOG_TAIL = 16_384
+ITEM_SIZES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "F8_E4M3": 1, "F8_E5M2": 1, "I64": 8, "I32": 4, "I16": 2}
+ITEM_SIZES |= {"float64": 8, "float32": 4, "float16": 2, "bfloat16": 2}
+
+
+class JobLink:
+    """Follows the two kinds of job of one run."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.followed: Kind | None = None
+        """Kind of the job whose log is on the screen."""
+        self._views: dict[Kind, JobView] = {"analyze": JobView("analyze"), "merge": JobView("merge")}
+        self._children: dict[Kind, subprocess.Popen[bytes]] = {}
+        self._log_stamp: tuple[str, int, int] | None = None
+
+    def poll(self) -> Iterator[Message]:
+        """What a person would see change since the last call."""
+        views: dict[Kind, JobView] = {kind: self._look(kind) for kind in self._views}
+        if views != self._views:
+            self._views = views
+            yield JobsChanged(views["analyze"], views["merge"])
+        yield from self._unborn()
+        if self.followed:
+            yield from self._log(self.followed)
+
+    def view(self, kind: Kind) -> JobView:
+        """The job as last seen."""
+        return self._views[kind]
+
+    def _look(self, kind: Kind) -> JobView:
+        from globa_tui.jobs.protocol import liveness, read_status
+
+        status, child = read_status(self.folder, kind), self._children.get(kind)
+        if child and child.poll() is None and (status is None or status.pid != child.pid):
+            return JobView(kind, "starting", pid=child.pid)
+        return view_of(kind, status, liveness(status)) if status else JobView(kind)
+
+    def _unborn(self) -> Iterator[Message]:
+        """Tell of a job that ended before it wrote a status; its log says why."""
+        from globa_tui.jobs.client import log_tail
+        from globa_tui.jobs.protocol import read_status
+
+        for kind, child in list(self._children.items()):
+            if child.poll() is None:
+                continue
+            del self._children[kind]
+            status = read_status(self.folder, kind)
+            if child.returncode and (status is None or status.pid != child.pid):
+                last = (log_tail(self.folder, kind, 1) or ["its log is empty"])[-1]
+                yield Trouble("job", f"the {kind} job ended with code {child.returncode}: {last}")
+
+    def start_analysis(self, request: AnalysisRequest) -> None:
+        """Start the analysis as a process of its own."""
+        self._start("analyze", request.argv())
+
+    def start_merge(self, recipe: Recipe, out: Path, place: Path) -> None:
+        """Write the recipe beside the run and start the merge as a process of its own."""
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_text(recipe.to_yaml(), encoding="utf-8")
+        self._start("merge", ["--recipe", str(place), "-o", str(out)])
+
+    def control(self, kind: Kind, word: Command) -> None:
+        """Ask a job to pause, resume or cancel."""
+        from globa_tui.jobs import client
+
+        client.request(self.folder, kind, word)
+
+    def _start(self, kind: Kind, argv: Sequence[str]) -> None:
+        from globa_tui.jobs import client
+
+        self._children[kind] = client.start(kind, argv, self.folder)
+
+    def _log(self, kind: Kind) -> Iterator[Message]:
+        from globa_tui.jobs.protocol import log_path
+
+        place = log_path(self.folder, kind)
+        try:
+            found = place.stat()
+        except FileNotFoundError:
+            return
+        stamp = (kind, found.st_size, found.st_mtime_ns)
+        if stamp != self._log_stamp:
+            self._log_stamp = stamp
+            with place.open("rb") as stream:
+                stream.seek(max(0, found.st_size - LOG_TAIL))
+                yield LogRead(kind, stream.read(LOG_TAIL).decode(errors="replace"))
+
+
+def check_output(out: Path, layers: Sequence[Mapping[str, Any]], dtype: str | None) -> OutputChecked:
+    """Whether a merge could write there: the path, the space it needs and the space there is."""
+    needed = 0
+    for layer in layers:
+        items = 1
+        for dim in layer["shape"]:
+            items *= int(dim)
+        floating = not str(layer.get("dtype", "")).startswith(("I", "U", "BOOL"))
+        code = dtype if dtype and floating else str(layer.get("dtype", "F32"))
+        needed += items * ITEM_SIZES.get(code, 4)
+    parent = next((place for place in out.parents if place.is_dir()), None)
+    free = shutil.disk_usage(parent).free if parent else None
+    trouble = None
+    if out.exists() or out.is_symlink():
+        trouble = f"{out} is already there; choose another name"
+    elif free is not None and free < needed:
+        trouble = f"not enough space: {size(needed)} needed, {size(free)} free in {parent}"
+    return OutputChecked(out, free, needed, trouble)

@@ -1,0 +1,86 @@
+"""What the disk thread and the widgets tell the app. Only the app's handlers change what is on the screen."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from textual.message import Message
+
+from globa_tui.recipe import Recipe
+from globa_tui.tui.curves import Curve
+from globa_tui.tui.status import JobView
+
+if TYPE_CHECKING:
+    from globa_tui.jobs.protocol import Kind
+
+
+@dataclass
+class RunOpened(Message):
+    """The index is known: from the run, or from the checkpoints while there is no run yet."""
+
+    manifest: Mapping[str, Any]
+    records: Sequence[Mapping[str, Any]]
+    packed: bool
+    stored: bool
+
+
+@dataclass
+class RecordsChanged(Message):
+    """Layers finished, failed, or are to be computed again; by index."""
+
+    records: Mapping[int, Mapping[str, Any]]
+
+
+@dataclass
+class JobsChanged(Message):
+    """A job's state as a person sees it is another one than before."""
+
+    analyze: JobView
+    merge: JobView
+
+
+@dataclass
+class LayerRead(Message):
+    """The spectra of one layer, one curve per fine-tune."""
+
+    index: int
+    curves: Sequence[Curve]
+
+
+@dataclass
+class LogRead(Message):
+    """The end of a job's log."""
+
+    kind: Kind
+    text: str
+
+
+@dataclass
+class RecipeRead(Message):
+    """The recipe that was saved beside the run, or None when there is none."""
+
+    recipe: Recipe | None
+
+
+@dataclass
+class OutputChecked(Message):
+    """What stands in the way of a merge into that folder, and the space around it."""
+
+    out: Path
+    free: int | None
+    needed: int
+    trouble: str | None
+
+
+@dataclass
+class Trouble(Message):
+    """Something on disk or a job did not work; the interface lives on."""
+
+    what: str
+    """Which part it concerns: `run`, `layer`, `recipe`, `job` or `sources`."""
+    text: str
+    code: int = 1
+    """Exit code to leave with when the interface cannot do without it."""

@@ -1,0 +1,90 @@
+"""What all full screens share: header, tabs, body, keys, and the word about a terminal that is too small."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import TYPE_CHECKING, ClassVar, cast
+
+from rich.text import Text
+from textual.app import ComposeResult
+from textual.containers import Vertical
+from textual.screen import Screen
+from textual.widgets import Static
+
+from globa_tui.tui.bindings import Scope
+from globa_tui.tui.status import state_text
+from globa_tui.tui.widgets.chrome import HeaderLine, KeysLine, TabsLine
+
+if TYPE_CHECKING:
+    from globa_tui.tui.app import InspectApp
+    from globa_tui.tui.messages import LayerRead, LogRead, OutputChecked
+
+SMALLEST = (60, 15)
+
+
+class InspectScreen(Screen[None]):
+    """A screen of the interface. Subclasses say what is in the body and how to fill it."""
+
+    MODE: ClassVar[str]
+    """Tab that the screen belongs to."""
+    SCOPES: ClassVar[tuple[Scope, ...]] = ()
+    """Scopes of its keys, for footer, help and palette."""
+
+    def compose(self) -> ComposeResult:
+        yield HeaderLine(id="header")
+        yield TabsLine(id="tabs")
+        with Vertical(id="body"):
+            yield from self.compose_body()
+        yield KeysLine(id="keys")
+        yield Static(id="too-small", markup=False)
+
+    def compose_body(self) -> ComposeResult:
+        """The widgets between the tabs and the keys."""
+        yield from ()
+
+    @property
+    def inspect(self) -> InspectApp:
+        """The app, with its own type."""
+        return cast("InspectApp", self.app)
+
+    def on_screen_resume(self) -> None:
+        """Catch up with everything that changed while another screen was in front."""
+        self.show_chrome()
+        self.show_all()
+
+    def on_resize(self) -> None:
+        """Say how large the terminal must be when it is too small."""
+        width, height = self.size
+        self.query_one("#too-small", Static).update(
+            f"globa-tui needs {SMALLEST[0]}x{SMALLEST[1]}, this is {width}x{height}.\nThe job is not affected. q quits."
+        )
+
+    def show_chrome(self) -> None:
+        """Fill header, tabs and keys."""
+        app = self.inspect
+        counts = app.model.counts
+        view = app.header_job
+        state = state_text(view, stored=(counts.done + counts.skipped, counts.total, counts.failed))
+        self.query_one(HeaderLine).show_run(app.model.title, state)
+        self.query_one(TabsLine).show_tabs(self.MODE, changed=app.recipe_changed, right=self.tabs_right())
+        self.query_one(KeysLine).show_keys((*self.SCOPES, "global"))
+
+    def tabs_right(self) -> Text:
+        """What stands at the right end of the tabs."""
+        return Text()
+
+    def show_all(self) -> None:
+        """Show everything anew: a run was opened, or the screen comes to the front."""
+
+    def show_records(self, changed: Collection[int]) -> None:
+        """Show layers that changed."""
+
+    def show_jobs(self) -> None:
+        """Show a job whose state changed."""
+
+    def show_answer(self, answer: LayerRead | LogRead | OutputChecked) -> None:
+        """Show something that was asked of the disk thread."""
+
+    def close_detail(self) -> bool:
+        """Leave a filter or another transient state; returns whether there was one."""
+        return False

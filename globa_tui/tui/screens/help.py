@@ -1,0 +1,45 @@
+"""The keys of the screen in front, and what the signs mean: generated from the tables that define them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich.text import Text
+
+from globa_tui.tui.bindings import SCOPES, TITLES, Scope, shown_keys
+from globa_tui.tui.metrics import PATTERN_WORDS
+from globa_tui.tui.screens.reading import ReadingScreen
+
+MARKS = (
+    ("ok", "analysed"),
+    ("..", "not analysed yet"),
+    ("!!", "failed; the reason stands below the table"),
+    ("--", "not a matrix, or excluded: averaged in a merge"),
+)
+
+
+class HelpScreen(ReadingScreen):
+    """Keys by scope, the given ones first."""
+
+    def __init__(self, scopes: Sequence[Scope]) -> None:
+        super().__init__("Help", help_text(scopes))
+
+
+def help_text(scopes: Sequence[Scope]) -> Text:
+    """The help for these scopes, followed by the marks and the patterns."""
+    text = Text()
+    for scope in scopes:
+        text.append(f"{TITLES[scope]}\n", "bold")
+        for key in SCOPES[scope]:
+            text.append(f"  {shown_keys(key):<12}", "bold cyan")
+            text.append(f" {key.help}\n")
+        text.append("\n")
+    text.append("Marks of a layer\n", "bold")
+    for mark, meaning in MARKS:
+        text.append(f"  {mark:<12}", "bold")
+        text.append(f" {meaning}\n")
+    text.append("\nPatterns of the others' task vectors against the first\n", "bold")
+    for pattern, words in PATTERN_WORDS.items():
+        text.append(f"  {pattern:<12}", "bold")
+        text.append(f" {words}\n")
+    return text

@@ -1,0 +1,149 @@
+"""The jobs of the run: progress, what failed, the log."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import TYPE_CHECKING, ClassVar
+
+from rich.text import Text
+from textual import on
+from textual.app import ComposeResult
+from textual.containers import Horizontal
+
+from globa_tui.diagnostics import printable
+from globa_tui.tui.bindings import Scope, bindings
+from globa_tui.tui.messages import LayerRead, LogRead, OutputChecked
+from globa_tui.tui.screens.base import InspectScreen
+from globa_tui.tui.status import EXPLAINED, STYLES, JobView, state_text
+from globa_tui.tui.widgets.pane import Pane
+from globa_tui.tui.widgets.row_table import Column, RowTable
+from globa_tui.tui.words import bar, name_text, reason
+
+if TYPE_CHECKING:
+    from globa_tui.jobs.protocol import Kind
+
+LOG_LINES = 200
+
+
+class JobScreen(InspectScreen):
+    """Both kinds of job side by side, the failed layers, and the end of one log."""
+
+    MODE = "job"
+    SCOPES: ClassVar[tuple[Scope, ...]] = ("job", "list")
+    BINDINGS = bindings("job")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._log_kind: Kind = "analyze"
+        self._logs: dict[Kind, str] = {}
+
+    def compose_body(self) -> ComposeResult:
+        with Horizontal(id="jobs"):
+            yield Pane("Analysis", id="job-analyze", classes="job")
+            yield Pane("Merge", id="job-merge", classes="job")
+        failed = RowTable(self._cell, id="failed", header=False)
+        failed.border_title = "Failed layers"
+        failed.add_class("titled")
+        yield failed
+        yield Pane("Log", id="log")
+
+    def on_screen_resume(self) -> None:
+        """Follow a log while the screen is in front, that of the merge while one runs."""
+        if self.inspect.jobs["merge"].active:
+            self._log_kind = "merge"
+        self.inspect.disk.follow_log(self._log_kind)
+        super().on_screen_resume()
+
+    def on_screen_suspend(self) -> None:
+        """Stop reading the log."""
+        self.inspect.disk.follow_log(None)
+
+    def show_all(self) -> None:
+        self.show_jobs()
+        table = self.query_one("#failed", RowTable)
+        table.set_columns([Column("name", "", 34, "left"), Column("reason", "", 0, "left")])
+        table.empty = Text("No layer has failed.", STYLES["dim"])
+        self.show_records(())
+        self._show_log()
+
+    def show_jobs(self) -> None:
+        for kind, view in self.inspect.jobs.items():
+            self.query_one(f"#job-{kind}", Pane).show(self._job(view))
+        if self.inspect.jobs["merge"].active and self._log_kind != "merge":
+            self.action_other_log()
+
+    def show_records(self, changed: Collection[int]) -> None:
+        records = self.inspect.model.records
+        table = self.query_one("#failed", RowTable)
+        table.set_rows([index for index, record in enumerate(records) if record.get("status") == "failed"])
+        table.refresh_rows(changed)
+
+    def show_answer(self, answer: LayerRead | LogRead | OutputChecked) -> None:
+        if isinstance(answer, LogRead):
+            self._logs[answer.kind] = answer.text
+            self._show_log()
+
+    def on_resize(self) -> None:
+        """Show as many lines of the log as there is room for."""
+        super().on_resize()
+        self.call_after_refresh(self._show_log)
+
+    @on(RowTable.Opened)
+    def open_failed(self, event: RowTable.Opened) -> None:
+        """Open a failed layer."""
+        self.inspect.open_layer(event.key)
+
+    def action_other_log(self) -> None:
+        """Follow the log of the other job."""
+        self._log_kind = "merge" if self._log_kind == "analyze" else "analyze"
+        self.inspect.disk.follow_log(self._log_kind)
+        self._show_log()
+
+    def action_restart(self) -> None:
+        """Start the analysis again, when it was started from here; else say how."""
+        app = self.inspect
+        if app.jobs["analyze"].active:
+            self.notify("The analysis is at work already.", markup=False, severity="warning")
+        elif app.request is None:
+            self.notify(f"From a shell: {self._resume_line()}", markup=False, timeout=15)
+        else:
+            app.disk.restart(app.request)
+
+    def _resume_line(self) -> str:
+        model = self.inspect.model
+        sources = " ".join(str(source.get("source")) for source in model.sources)
+        return f"globa-tui analyze {sources} --store {model.path}"
+
+    def _job(self, view: JobView) -> Text:
+        counts = self.inspect.model.counts
+        stored = (counts.done + counts.skipped, counts.total, counts.failed) if view.kind == "analyze" else None
+        text = state_text(view, stored=stored)
+        share = view.share or (view.done / view.total if view.total else 0.0)
+        if view.state != "none":
+            text.append(f"\n{bar(share, 24)}", "cyan on bright_black")
+            text.append(f" {100 * share:.0f}%")
+        if view.current and view.active:
+            text.append("\n")
+            text.append_text(name_text(view.current))
+        if view.pid:
+            text.append(f"\npid {view.pid} on {view.host}" if view.host else f"\npid {view.pid}", STYLES["dim"])
+        if view.message:
+            text.append(f"\n{view.message}", "" if view.state == "complete" else STYLES["bad"])
+        if view.output:
+            text.append(f"\n-> {view.output}", STYLES["good"])
+        hint = "M on the recipe screen starts one." if view.kind == "merge" else EXPLAINED.get(view.state, "")
+        if view.state == "none" or view.kind == "analyze":
+            text.append(f"\n{hint}", STYLES["dim"])
+        return text
+
+    def _show_log(self) -> None:
+        pane = self.query_one("#log", Pane)
+        pane.border_title = "Log of the merge" if self._log_kind == "merge" else "Log of the analysis"
+        lines = [printable(line) for line in self._logs.get(self._log_kind, "").splitlines()[-LOG_LINES:]]
+        room = max(pane.size.height, 1)
+        shown = "\n".join(lines[-room:]) if lines else "Nothing has been written to it."
+        pane.show(Text(shown, "" if lines else STYLES["dim"], no_wrap=True, overflow="ellipsis"))
+
+    def _cell(self, key: int, column: str, width: int) -> Text:
+        record = self.inspect.model.records[key]
+        return name_text(record["name"]) if column == "name" else Text(reason(record), STYLES["bad"])

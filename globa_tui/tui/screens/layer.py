@@ -1,0 +1,207 @@
+"""One layer: its numbers with their meaning, its patterns, spectra and principal angles."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from typing import TYPE_CHECKING, ClassVar
+
+from rich.text import Text
+from textual.app import ComposeResult
+from textual.containers import Container, VerticalScroll
+from textual.widget import Widget
+
+from globa_tui.diagnostics import printable
+from globa_tui.tui.bindings import Scope, bindings
+from globa_tui.tui.curves import Curve
+from globa_tui.tui.messages import LayerRead
+from globa_tui.tui.metrics import METRICS, PATTERN_WORDS, TYPES, Record, general, percent
+from globa_tui.tui.screens.base import InspectScreen
+from globa_tui.tui.screens.layers import note_of
+from globa_tui.tui.status import STYLES
+from globa_tui.tui.widgets.line import Line
+from globa_tui.tui.widgets.pane import Pane
+from globa_tui.tui.widgets.plot import Plot, PlotSpec, Series
+from globa_tui.tui.words import bar, count, name_text
+
+if TYPE_CHECKING:
+    from globa_tui.tui.messages import LogRead, OutputChecked
+
+PANES = (
+    ("numbers", "Numbers"),
+    ("patterns", "Patterns"),
+    ("spectrum", "Spectrum"),
+    ("energy", "Energy"),
+    ("angles", "Angles"),
+)
+STEPS = 9
+
+
+class LayerScreen(InspectScreen):
+    """Everything about one layer; one pane at a time on a small terminal, all at once on a large one.
+
+    Parameters
+    ----------
+    index : int
+        Which layer.
+    mode : str
+        Tab that it was opened from.
+    """
+
+    SCOPES: ClassVar[tuple[Scope, ...]] = ("layer",)
+    BINDINGS = bindings("layer")
+
+    def __init__(self, index: int, mode: str) -> None:
+        super().__init__()
+        self.index = index
+        self.MODE = mode  # type: ignore[misc]
+        self._pane = "numbers"
+        self._curves: Sequence[Curve] = ()
+
+    def compose_body(self) -> ComposeResult:
+        yield Line(id="layer-title")
+        yield Line(id="layer-facts")
+        yield Line(id="pane-tabs")
+        with Container(id="panes"):
+            with VerticalScroll(id="numbers", classes="pane"):
+                yield Pane(id="numbers-text")
+            with VerticalScroll(id="patterns", classes="pane"):
+                yield Pane(id="patterns-text")
+            yield Container(Plot(id="spectrum-plot"), id="spectrum", classes="pane")
+            yield Container(Plot(id="energy-plot"), id="energy", classes="pane")
+            with VerticalScroll(id="angles", classes="pane"):
+                yield Pane(id="angles-text")
+
+    def on_mount(self) -> None:
+        """Ask for the arrays of the layer."""
+        self._show_pane()
+
+    @property
+    def record(self) -> Record:
+        """The layer's record."""
+        return self.inspect.model.records[self.index]
+
+    def show_all(self) -> None:
+        if self.index >= len(self.inspect.model.records):
+            return
+        record = self.record
+        self.query_one("#layer-title", Line).show(Text.assemble(" ", name_text(record["name"], "bold")))
+        self.query_one("#layer-facts", Line).show(Text.assemble(" ", note_of(record)))
+        self.query_one("#numbers-text", Pane).show(numbers_text(record, self.inspect.model.tasks))
+        self.query_one("#patterns-text", Pane).show(patterns_text(record))
+        self.query_one("#angles-text", Pane).show(angles_text(record))
+        self._show_curves()
+        self.inspect.disk.read_layer(self.index)
+
+    def show_records(self, changed: Collection[int]) -> None:
+        if self.index in changed:
+            self.show_all()
+
+    def show_answer(self, answer: LayerRead | LogRead | OutputChecked) -> None:
+        if isinstance(answer, LayerRead) and answer.index == self.index:
+            self._curves = answer.curves
+            self._show_curves()
+
+    def action_step(self, by: int) -> None:
+        """Go to the next layer in the order of the table."""
+        order = self.inspect.order
+        place = order.index(self.index) if self.index in order else 0
+        place = min(max(place + by, 0), len(order) - 1)
+        if order and order[place] != self.index:
+            self.index = order[place]
+            self._curves = ()
+            self.show_all()
+
+    def action_pane(self, by: int) -> None:
+        """Go to the next pane."""
+        names = [name for name, _ in PANES]
+        self._pane = names[(names.index(self._pane) + by) % len(names)]
+        self._show_pane()
+
+    def action_scroll(self, by: int) -> None:
+        """Scroll the pane."""
+        self.query_one(f"#{self._pane}").scroll_relative(y=by, animate=False)
+
+    def _show_pane(self) -> None:
+        for name, title in PANES:
+            pane = self.query_one(f"#{name}", Widget)
+            pane.set_class(name == self._pane, "current")
+            pane.border_title = title
+        text = Text(" ")
+        for name, title in PANES:
+            text.append(f" {title} ", "reverse" if name == self._pane else STYLES["dim"])
+        self.query_one("#pane-tabs", Line).show(text)
+        self._show_curves()
+
+    def _show_curves(self) -> None:
+        if not self._curves:
+            return
+        tasks = range(len(self._curves))
+        spectra = tuple(Series(f"τ{task + 1}", self._curves[task].rank, self._curves[task].sigma) for task in tasks)
+        energy = tuple(Series(f"τ{task + 1}", self._curves[task].rank, self._curves[task].energy) for task in tasks)
+        self.query_one("#spectrum-plot", Plot).show(
+            PlotSpec("singular value by rank (log)", "rank", spectra, log_y=True)
+        )
+        self.query_one("#energy-plot", Plot).show(
+            PlotSpec("share of energy in the first r directions", "rank r", energy, y_limits=(0.0, 1.0))
+        )
+
+
+def numbers_text(record: Record, tasks: int) -> Text:
+    """Every metric of the registry with its values and its meaning."""
+    text = Text()
+    text.append(f"{'':<18}{'τ1':>8}{'τ2':>8}\n" if tasks == 2 else f"{'':<18}{'by fine-tune':>16}\n", STYLES["dim"])
+    for metric in METRICS:
+        if metric.show == "table":
+            continue
+        values = ["-" if value is None else metric.format(value) for value in metric.values(record)] or ["-"]
+        cells = "".join(f"{value:>8}" for value in values) if len(values) > 1 else f"{values[0]:>8}"
+        text.append(f"{metric.title:<18}")
+        text.append(f"{cells:<16}", "bold")
+        text.append(f"  {metric.meaning}\n", STYLES["dim"])
+    norm = record.get("norm") or {}
+    if norm.get("base") is not None:
+        text.append(f"{'norm of W0':<18}")
+        text.append(f"{general(norm['base']):>8}{'':<8}", "bold")
+        text.append("  Frobenius norm of the base weight\n", STYLES["dim"])
+    return text
+
+
+def patterns_text(record: Record, width: int = 20) -> Text:
+    """Count and energy of every pattern of the layer."""
+    cells = record.get("patterns")
+    if not cells:
+        return Text("No patterns for this layer.", STYLES["dim"])
+    total = sum(cells[name]["energy"] for name in TYPES if name in cells)
+    text = Text(f"{'':<4}{'entries':>9} {'energy':>9} {'share':>6}\n", STYLES["dim"])
+    for name in ("C1", *TYPES):
+        cell = cells.get(name) or {"count": 0, "energy": 0.0}
+        share = cell["energy"] / total if total and name != "C1" else None
+        text.append(f"{name:<4}", "bold")
+        text.append(f"{count(cell['count']):>9} {general(cell['energy']):>9} ")
+        text.append(f"{percent(share):>5}% " if share is not None else " " * 7)
+        text.append(bar(share, width), "cyan")
+        text.append(f" {PATTERN_WORDS[name]}\n", STYLES["dim"])
+    text.append("\nenergy: sum of squares of the entries; share: of the six types together\n", STYLES["dim"])
+    inner = record.get("inner") or {}
+    for key, value in inner.items():
+        text.append(f"inner product {printable(key)} {general(value)}\n", STYLES["dim"])
+    return text
+
+
+def angles_text(record: Record, width: int = 24) -> Text:
+    """Histogram of the principal angles between the two column spaces and the two row spaces."""
+    angles = record.get("angles") or {}
+    left, right = angles.get("left") or [], angles.get("right") or []
+    if not left and not right:
+        return Text("No principal angles for this layer.", STYLES["dim"])
+    most = max([*left, *right, 1])
+    text = Text(f"{'angle':<9}{'outputs (left)':<{width + 7}}inputs (right)\n", STYLES["dim"])
+    for step in range(STEPS):
+        text.append(f"{10 * step:>2}-{10 * step + 10:>2}°   ")
+        for side, style in ((left, "cyan"), (right, "magenta")):
+            value = side[step] if step < len(side) else 0
+            text.append(bar(value / most, width), style)
+            text.append(f"{value:>5}  ")
+        text.append("\n")
+    text.append("\nnumber of principal angles; 0° is a shared direction, 90° none in common\n", STYLES["dim"])
+    return text

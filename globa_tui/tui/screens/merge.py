@@ -1,0 +1,172 @@
+"""Review of a merge before it starts: what, where to, and whether there is room."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import ClassVar
+
+from rich.text import Text
+from textual import on
+from textual.app import ComposeResult
+from textual.containers import Horizontal, VerticalScroll
+from textual.widgets import Button, Input, Label, Select
+
+from globa_tui.diagnostics import printable
+from globa_tui.recipe import DTYPES, Recipe
+from globa_tui.tui.bindings import Scope, bindings
+from globa_tui.tui.messages import LayerRead, LogRead, OutputChecked
+from globa_tui.tui.screens.base import InspectScreen
+from globa_tui.tui.status import STYLES
+from globa_tui.tui.widgets.pane import Pane
+from globa_tui.tui.words import size
+
+AS_BASE = "as the base"
+
+
+class MergeScreen(InspectScreen):
+    """Asks for the output and starts the merge as a process of its own."""
+
+    MODE = "recipe"
+    SCOPES: ClassVar[tuple[Scope, ...]] = ("merge",)
+    BINDINGS = bindings("merge")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._checked: OutputChecked | None = None
+
+    def compose_body(self) -> ComposeResult:
+        with VerticalScroll(id="merge-form"):
+            yield Pane("Merge", id="merge-recipe")
+            with Horizontal(classes="row"):
+                yield Label("Output folder ")
+                yield Input(self._default_output(), id="merge-out", compact=True)
+            with Horizontal(classes="row"):
+                yield Label("Data type     ")
+                options = [(name, name) for name in (AS_BASE, *DTYPES)]
+                yield Select(options, value=AS_BASE, allow_blank=False, id="merge-dtype", compact=True)
+            yield Pane("Check", id="merge-check")
+            with Horizontal(classes="row"):
+                yield Button("Start merge", id="merge-start", variant="success", compact=True, disabled=True)
+                yield Button("Back", id="merge-back", compact=True)
+
+    def _default_output(self) -> str:
+        path = self.inspect.model.path
+        return str(path.with_name(f"{path.name.removesuffix('.globa').removesuffix('.h5')}-merged"))
+
+    def on_mount(self) -> None:
+        """Start in the line for the output."""
+        self.query_one("#merge-out", Input).focus()
+
+    def show_all(self) -> None:
+        self.query_one("#merge-recipe", Pane).show(self._summary())
+        self._check()
+
+    @property
+    def recipe(self) -> Recipe:
+        """The recipe under edit with the chosen data type."""
+        assert self.inspect.editor is not None
+        chosen = self.query_one("#merge-dtype", Select).value
+        return replace(self.inspect.editor.recipe, dtype=None if chosen == AS_BASE else str(chosen))
+
+    @property
+    def out(self) -> Path | None:
+        """The output folder, when one is given."""
+        text = self.query_one("#merge-out", Input).value.strip()
+        return Path(text).expanduser() if text else None
+
+    @on(Input.Changed, "#merge-out")
+    @on(Select.Changed, "#merge-dtype")
+    def check_again(self) -> None:
+        """Look at the place that is named now."""
+        self._check()
+
+    @on(Input.Submitted, "#merge-out")
+    def leave_line(self) -> None:
+        """On to the button, so that one more enter starts."""
+        self.query_one("#merge-start" if self._ready else "#merge-out").focus()
+
+    @on(Button.Pressed, "#merge-start")
+    def start_pressed(self) -> None:
+        """Start."""
+        self.action_start()
+
+    @on(Button.Pressed, "#merge-back")
+    def back_pressed(self) -> None:
+        """Back to the recipe."""
+        self.app.pop_screen()
+
+    @property
+    def _ready(self) -> bool:
+        checked = self._checked
+        return checked is not None and checked.trouble is None and checked.out == self.out and not self._blocked()
+
+    def _blocked(self) -> str | None:
+        app = self.inspect
+        if app.jobs["merge"].active:
+            return "another merge of this run is at work; wait for it or cancel it"
+        if not app.model.stored:
+            return "the run is not written yet"
+        pending = app.model.counts.pending
+        return f"{pending} layers are not analysed yet; merge when the analysis is done" if pending else None
+
+    def action_start(self) -> None:
+        """Start the merge, and go to its progress."""
+        out = self.out
+        if out is None or not self._ready:
+            self.notify("Not yet: see the check below.", markup=False, severity="warning")
+            return
+        app = self.inspect
+        app.disk.start_merge(self.recipe, out)
+        app.pop_screen()
+        app.action_show("job")
+
+    def show_answer(self, answer: LayerRead | LogRead | OutputChecked) -> None:
+        if isinstance(answer, OutputChecked) and answer.out == self.out:
+            self._checked = answer
+            self._show_check()
+
+    def show_jobs(self) -> None:
+        self._show_check()
+
+    def show_records(self, changed: object) -> None:
+        self._show_check()
+
+    def _check(self) -> None:
+        out = self.out
+        if out is not None and self.inspect.editor is not None:
+            layers = list(self.inspect.model.manifest.get("layers") or ())
+            self.inspect.disk.check_output(out, layers, self.recipe.dtype)
+        self._checked = None
+        self._show_check()
+
+    def _show_check(self) -> None:
+        text, blocked, checked = Text(), self._blocked(), self._checked
+        failed = self.inspect.model.counts.failed
+        if failed:
+            text.append(f"! {failed} layers failed and will stop the merge unless they are resumed\n", STYLES["warn"])
+        if blocked:
+            text.append(f"✖ {blocked}\n", STYLES["bad"])
+        if checked is None:
+            text.append("Looking at the output folder ..." if self.out else "Name an output folder.", STYLES["dim"])
+        else:
+            free = size(checked.free) if checked.free is not None else "unknown"
+            text.append(f"about {size(checked.needed)} to write, {free} free\n")
+            if checked.trouble:
+                text.append(f"✖ {printable(checked.trouble)}", STYLES["bad"])
+            elif not blocked:
+                text.append("✔ ready", STYLES["good"])
+        self.query_one("#merge-check", Pane).show(text)
+        self.query_one("#merge-start", Button).disabled = not self._ready
+
+    def _summary(self) -> Text:
+        editor, model = self.inspect.editor, self.inspect.model
+        if editor is None:
+            return Text("Reading the recipe ...")
+        text = Text()
+        for pattern, value in editor.recipe.coefficients.items():
+            text.append(f"{pattern} ", "bold" if value else STYLES["dim"])
+            text.append(f"{value:g}   ", "" if value else STYLES["dim"])
+        counts = model.counts
+        text.append(f"\n{counts.done} layers from the analysis, {counts.skipped} others averaged", STYLES["dim"])
+        return text

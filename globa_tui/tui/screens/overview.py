@@ -1,0 +1,157 @@
+"""What is compared, whether it fits, how far the analysis is, and what stands out."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import ClassVar
+
+from rich.text import Text
+from textual import on
+from textual.app import ComposeResult
+from textual.containers import Horizontal, Vertical
+
+from globa_tui.diagnostics import printable
+from globa_tui.tui.bindings import Scope
+from globa_tui.tui.metrics import BY_KEY, PATTERN_WORDS, TYPES, percent
+from globa_tui.tui.screens.base import InspectScreen
+from globa_tui.tui.status import EXPLAINED, STYLES
+from globa_tui.tui.widgets.pane import Pane
+from globa_tui.tui.widgets.row_table import Column, RowTable
+from globa_tui.tui.words import bar, count, name_text
+
+STANDOUTS = (
+    ("overlap", "largest subspace overlap"),
+    ("size", "moved furthest from the base"),
+    ("share.D-", "most opposite-sign energy"),
+    ("clustered", "least unique basis"),
+)
+SEVERITY = {"error": ("✖", "bad"), "warning": ("!", "warn"), "info": ("·", "dim")}
+
+
+class OverviewScreen(InspectScreen):
+    """The first screen."""
+
+    MODE = "overview"
+    SCOPES: ClassVar[tuple[Scope, ...]] = ("list",)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._standouts: list[tuple[str, str, int]] = []
+
+    def compose_body(self) -> ComposeResult:
+        with Horizontal(id="overview-top"):
+            with Vertical(id="overview-left"):
+                yield Pane("Compared", id="facts")
+                yield Pane("Fit", id="findings")
+            yield Pane("Patterns", id="totals")
+        table = RowTable(self._cell, id="standouts", header=False)
+        table.border_title = "Stands out"
+        table.add_class("titled")
+        yield table
+
+    def show_all(self) -> None:
+        self.query_one("#facts", Pane).show(self._facts())
+        self.query_one("#findings", Pane).show(self._findings())
+        self.query_one("#standouts", RowTable).set_columns(
+            [Column("value", "", 7), Column("what", "", 28, "left"), Column("name", "", 0, "left")]
+        )
+        self.show_records(())
+
+    def show_records(self, changed: Collection[int]) -> None:
+        self.query_one("#totals", Pane).show(self._totals())
+        self._standouts = self._find_standouts()
+        table = self.query_one("#standouts", RowTable)
+        table.empty = Text(self._hint(), STYLES["dim"])
+        table.set_rows(range(len(self._standouts)))
+        table.refresh()
+
+    def show_jobs(self) -> None:
+        self.show_all()
+
+    @on(RowTable.Opened)
+    def open_standout(self, event: RowTable.Opened) -> None:
+        """Open the layer that stands out."""
+        self.inspect.open_layer(self._standouts[event.key][2])
+
+    def _hint(self) -> str:
+        if not self.inspect.model.loaded:
+            return "Reading the run ..."
+        if self.inspect.header_job.active:
+            return "Nothing yet: the first layers are being analysed."
+        return f"No layer is analysed. {EXPLAINED.get(self.inspect.jobs['analyze'].state, '')}"
+
+    def _facts(self) -> Text:
+        model = self.inspect.model
+        text = Text()
+        names = ["Base", *(f"Fine-tune {n + 1}" for n in range(len(model.fine_tuned)))]
+        for name, source in zip(names, [model.base, *model.fine_tuned], strict=False):
+            text.append(f"{name:<12}", STYLES["dim"])
+            text.append_text(name_text(source.get("source") or source.get("path") or "?"))
+            text.append("\n")
+        text.append(f"{'Run':<12}", STYLES["dim"])
+        text.append_text(name_text(model.path))
+        text.append("  (packed)" if model.packed else "" if model.stored else "  (not written yet)", STYLES["dim"])
+        settings = model.manifest.get("settings") or {}
+        if settings:
+            shares = {key: " ".join(f"{value:g}" for value in settings.get(key, ())) for key in ("svd_energy", "eta")}
+            text.append(f"\n{'Settings':<12}", STYLES["dim"])
+            text.append(f"energy {shares['svd_energy']}, eta {shares['eta']}, {settings.get('basis', '')} basis")
+        return text
+
+    def _findings(self) -> Text:
+        app = self.inspect
+        text = Text()
+        for what, trouble in app.troubles.items():
+            text.append(f"✖ {what}: ", STYLES["bad"])
+            text.append(f"{printable(trouble)}\n")
+        findings = sorted(
+            app.model.manifest.get("findings") or (), key=lambda found: list(SEVERITY).index(found["severity"])
+        )
+        if app.model.loaded and not any(found["severity"] == "error" for found in findings):
+            matrices = sum(record.get("role") == "matrix" for record in app.model.records)
+            text.append("✔ fits", STYLES["good"])
+            text.append(f": {len(app.model.records)} tensors, {matrices} of them matrices\n")
+        for found in findings:
+            glyph, tone = SEVERITY[found["severity"]]
+            text.append(f"{glyph} ", STYLES[tone])  # type: ignore[index]
+            text.append(f"{printable(found['message'])}\n")
+        text.rstrip()
+        return text
+
+    def _totals(self) -> Text:
+        model = self.inspect.model
+        totals = model.pattern_totals()
+        energy = sum(totals[name][1] for name in TYPES)
+        text = Text()
+        for name in TYPES:
+            share = totals[name][1] / energy if energy else None
+            text.append(f"{name:<3}", "bold")
+            text.append(bar(share, 16), "cyan")
+            text.append(f"{percent(share) if share is not None else '-':>6}%")
+            text.append(f"{count(totals[name][0]) if share is not None else '-':>9}", STYLES["dim"])
+            text.append(f"  {PATTERN_WORDS[name]}\n", STYLES["dim"])
+        counts = model.counts
+        text.append(f"energy of the other fine-tunes, {counts.done} of {counts.total} layers", STYLES["dim"])
+        return text
+
+    def _find_standouts(self) -> list[tuple[str, str, int]]:
+        records = self.inspect.model.records
+        found: list[tuple[str, str, int]] = []
+        failed = [index for index, record in enumerate(records) if record.get("status") == "failed"]
+        if failed:
+            found.append(("!!", f"{len(failed)} failed, the first is", failed[0]))
+        for key, words in STANDOUTS:
+            metric = BY_KEY[key]
+            values = [(value, -index) for index, record in enumerate(records) if (value := metric.value(record))]
+            for value, negative in sorted(values, reverse=True)[: 2 if self.size.height >= 36 else 1]:
+                unit = "%" if metric.heading.endswith("%") else ""
+                found.append((metric.format(value) + unit, words, -negative))
+        return found
+
+    def _cell(self, key: int, column: str, width: int) -> Text:
+        value, words, index = self._standouts[key]
+        if column == "value":
+            return Text(value, STYLES["bad"] if value == "!!" else "bold")
+        if column == "what":
+            return Text(words)
+        return name_text(self.inspect.model.records[index]["name"])

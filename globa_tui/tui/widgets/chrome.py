@@ -1,0 +1,52 @@
+"""What every screen has: the header with the job, the line of screens, the line of keys."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich.style import Style
+from rich.text import Text
+
+from globa_tui.tui.bindings import Scope, hints, scope_of
+from globa_tui.tui.widgets.line import Line
+
+SCREENS = (("overview", "1", "Overview"), ("layers", "3", "Layers"), ("recipe", "4", "Recipe"), ("job", "5", "Job"))
+
+
+class HeaderLine(Line):
+    """What is compared, and how far the job is."""
+
+    def show_run(self, title: str, state: Text) -> None:
+        """Show the compared models and the state of the job."""
+        self.show(Text.assemble((" GLOBA ", "bold reverse"), " ", (title, "bold")), Text.assemble(state, " "))
+
+
+class TabsLine(Line):
+    """The screens with their keys; the right end is the screen's own."""
+
+    def show_tabs(self, active: str, *, changed: bool, right: Text | None = None) -> None:
+        """Mark the active screen, and the recipe when it has unmerged changes."""
+        left = Text(" ", no_wrap=True)
+        for mode, key, name in SCREENS:
+            mark = "*" if mode == "recipe" and changed else ""
+            style = "reverse bold" if mode == active else ""
+            text = Text.assemble((f" {key}", f"{style} bold" if style else "bold cyan"), (f" {name}{mark} ", style))
+            text.stylize(Style(meta={"@click": f"app.show('{mode}')"}))
+            left.append_text(text)
+            left.append(" ")
+        self.show(left, right)
+
+
+class KeysLine(Line):
+    """The most useful keys of the screen."""
+
+    def show_keys(self, scopes: Sequence[Scope]) -> None:
+        """Name the footer keys of these scopes."""
+        text = Text(" ", no_wrap=True)
+        for shown, key in hints(scopes):
+            owner = {"global": "app", "list": "focused"}.get(scope_of(key), "screen")
+            part = Text.assemble((shown, "bold cyan"), (f" {key.name}", ""))
+            part.stylize(Style(meta={"@click": f"{owner}.{key.action}"}))
+            text.append_text(part)
+            text.append("  ")
+        self.show(text)
