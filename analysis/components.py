@@ -36,7 +36,6 @@ class ComponentTable:
     gram: Float[Tensor, "parts parts"]
     cross: Float[Tensor, "parts tasks"]
     task_energy: tuple[float, ...]
-    types: tuple[UInt8[Tensor, "rows cols"] | None, ...]
 
 
 def component_table(
@@ -63,8 +62,8 @@ def component_table(
     ----------
     GLOBA, equations 15–17; appendix, equations 25–33.
     """
-    types = tuple(None if i == anchor else overlap_types(pruned[anchor], c) for i, c in enumerate(pruned))
-    codes = [torch.ones_like(pruned[anchor], dtype=torch.uint8) if c is None else c for c in types]
+    whole = torch.ones_like(pruned[anchor], dtype=torch.uint8)
+    codes = [whole if i == anchor else overlap_types(pruned[anchor], core) for i, core in enumerate(pruned)]
     order = [anchor, *(i for i in range(len(pruned)) if i != anchor)]
     labels = [
         (i, "C1") if i == anchor else (i, kind.label) for i in order for kind in OVERLAP_TYPES[: _parts(i, anchor)]
@@ -82,7 +81,6 @@ def component_table(
         gram=gram,
         cross=cross,
         task_energy=tuple(float(core.square().sum()) for core in cores),
-        types=types,
     )
 
 
@@ -115,7 +113,6 @@ def _inner(
 def type_picture(
     anchor: Float[Tensor, "rows cols"],
     other: Float[Tensor, "rows cols"],
-    types: UInt8[Tensor, "rows cols"],
     height: int = 64,
     width: int = 128,
 ) -> UInt8[Tensor, "_ _"]:
@@ -123,6 +120,7 @@ def type_picture(
 
     Codes are those of `OverlapType`, and `ONLY_ANCHOR` where only the anchor's matrix has entries.
     """
+    types = overlap_types(anchor, other)
     rows, cols = types.shape
     if types.numel() == 0:
         return types

@@ -35,9 +35,17 @@ class DiskFullError(StoreError):
         Bytes that were needed, when known.
     free : int or None
         Bytes that were free on that disk, when known.
+    cure : str
+        What to do about it.
     """
 
-    def __init__(self, path: Path, needed: int | None = None, free: int | None = None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        needed: int | None = None,
+        free: int | None = None,
+        cure: str = "free some space or use another disk, then run again",
+    ) -> None:
         self.path = Path(path)
         self.needed = needed
         self.free = free
@@ -45,7 +53,7 @@ class DiskFullError(StoreError):
         if free is not None:
             amounts.append(f"{free:,} free")
         detail = f" ({', '.join(amounts)})" if amounts else ""
-        super().__init__(f"{self.path}: the disk is full{detail}; free some space or use another disk, then run again")
+        super().__init__(f"{self.path}: the disk is full{detail}; {cure}")
 
 
 class RunError(StoreError):

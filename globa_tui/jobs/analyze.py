@@ -1,0 +1,191 @@
+"""The analysis of a whole checkpoint: read a layer, analyse it, keep it, take the next."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+
+import torch
+
+from analysis.errors import AnalysisError
+from analysis.layer import LayerOptions, analyse_layer
+from globa_tui.estimate import analysed, most_factor_bytes
+from globa_tui.jobs.device import resolve_device
+from globa_tui.jobs.factors import factor_dtype
+from globa_tui.jobs.progress import Listener, Progress, matrix_cost
+from globa_tui.jobs.records import layer_arrays, layer_record, plain, record_head
+from globa_tui.jobs.relatedness import unrelated_warnings
+from globa_tui.jobs.reporter import Reporter
+from globa_tui.jobs.settings import AnalysisRequest, AnalysisSettings
+from globa_tui.jobs.sources import open_index, run_manifest
+from store.checkpoints import Index, Layer, TensorReader
+from store.errors import DiskFullError
+from store.files import free_bytes
+from store.run import RunWriter, run_folder
+
+__all__ = ["Progress", "Summary", "run_analysis"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Summary:
+    """What became of an analysis."""
+
+    done: int
+    failed: tuple[str, ...]
+    """Names of the layers that could not be analysed; the reasons stand in their records."""
+    skipped: int
+    computed: int
+    """Layers computed now, not by an earlier start."""
+    warnings: tuple[str, ...]
+
+
+def run_analysis(
+    request: AnalysisRequest,
+    listener: Listener = lambda progress: None,
+    on_start: Callable[[Reporter], None] = lambda reporter: None,
+) -> Summary:
+    """Analyse what is not yet finished of a run.
+
+    Parameters
+    ----------
+    request
+        Checkpoints, settings and the run folder.
+    listener
+        Called with the progress after every layer.
+    on_start
+        Given the reporter before the first layer, so that a signal handler can stop the job.
+
+    Raises
+    ------
+    MismatchError
+        The checkpoints do not fit each other.
+    RunError
+        The run is busy, damaged, or was started from something else.
+    CheckpointError, DiskFullError
+        A source cannot be read, or the run cannot be written. What was finished stays.
+    JobCancelledError
+        The job was asked to stop.
+    """
+    index = open_index(request.base, request.fine_tuned, download=request.download)
+    index.require_mergeable()
+    settings = request.settings.for_tasks(len(request.fine_tuned))
+    device = resolve_device(settings.device)
+    warnings = unrelated_warnings(index)
+    chosen = _choose(index, settings)
+    _require_space(request, settings, [layer for layer in chosen if layer is not None])
+    with (
+        RunWriter.create_or_resume(
+            run_folder(request.store), run_manifest(index, settings, warnings), fresh=request.fresh
+        ) as writer,
+        Reporter("analyze", writer.path, listener, writer.heartbeat) as reporter,
+    ):
+        on_start(reporter)
+        job = _Analysis(index, settings, device, writer, reporter)
+        job.run(chosen)
+        return job.summary(tuple(str(warning["message"]) for warning in warnings))
+
+
+def _choose(index: Index, settings: AnalysisSettings) -> list[Layer | None]:
+    """Per tensor of the base: the layer when it is to be analysed, else None."""
+    names = {layer["name"] for layer in analysed([dataclasses.asdict(layer) for layer in index.layers], settings)}
+    return [layer if layer.name in names and None not in layer.fine_tuned else None for layer in index.layers]
+
+
+def _require_space(request: AnalysisRequest, settings: AnalysisSettings, layers: Sequence[Layer]) -> None:
+    """Refuse to start when the factors could not fit on the disk."""
+    if not settings.factors:
+        return
+    needed = most_factor_bytes([dataclasses.asdict(layer) for layer in layers], settings)
+    free = free_bytes(request.store)
+    if needed > free:
+        raise DiskFullError(request.store, needed, free, cure="use --no-factors, or a --store on a larger disk")
+
+
+class _Analysis:
+    """One pass over the layers of an index."""
+
+    def __init__(
+        self, index: Index, settings: AnalysisSettings, device: torch.device, writer: RunWriter, reporter: Reporter
+    ) -> None:
+        self.index, self.settings, self.device = index, settings, device
+        self.writer, self.reporter = writer, reporter
+        self.options = LayerOptions(
+            svd_energy=settings.svd_energy,
+            eta=settings.eta,
+            basis_energy=settings.basis_energy,
+            basis=settings.basis,
+            anchor=settings.anchor - 1,
+            dtype=torch.float64 if settings.precision == "float64" else torch.float32,
+        )
+        self.computed = 0
+
+    def run(self, chosen: Sequence[Layer | None]) -> None:
+        layers = [layer for layer in chosen if layer is not None]
+        finished = [layer for layer in layers if layer.index in self.writer.finished]
+        self.reporter.begin(
+            total=len(layers),
+            cost=sum(matrix_cost(layer.shape) for layer in layers),
+            done=len(finished),
+            cost_done=sum(matrix_cost(layer.shape) for layer in finished),
+        )
+        self._skip(chosen)
+        with ExitStack() as stack:
+            base = stack.enter_context(TensorReader(self.index.base))
+            tuned = [stack.enter_context(TensorReader(checkpoint)) for checkpoint in self.index.fine_tuned]
+            for layer in layers:
+                if layer.index not in self.writer.finished:
+                    self._analyse(layer, base, tuned)
+        failed = self.reporter.progress.failed
+        self.reporter.complete(f"{failed} layers failed" if failed else "all layers analysed")
+
+    def summary(self, warnings: tuple[str, ...]) -> Summary:
+        records = self.writer.records.values()
+        return Summary(
+            done=sum(record["status"] == "done" for record in records),
+            failed=tuple(str(record["name"]) for record in records if record["status"] == "failed"),
+            skipped=sum(record["status"] == "skipped" for record in records),
+            computed=self.computed,
+            warnings=warnings,
+        )
+
+    def _skip(self, chosen: Sequence[Layer | None]) -> None:
+        """Record why every other tensor is not analysed."""
+        for layer, choice in zip(self.index.layers, chosen, strict=True):
+            if choice is None and layer.index not in self.writer.finished:
+                self.writer.write_record({**record_head(layer, "skipped"), "reason": _skip_reason(layer)})
+
+    def _analyse(self, layer: Layer, base: TensorReader, tuned: Sequence[TensorReader]) -> None:
+        cost = matrix_cost(layer.shape)
+        self.reporter.layer_started(layer.name)
+        weights = [reader.read(name).to(self.device) for reader, name in self._pairs(layer, tuned)]
+        try:
+            result = analyse_layer(base.read(layer.name).to(self.device), weights, self.options)
+        except AnalysisError as error:
+            self.writer.write_record(record_head(layer, "failed", f"{layer.name}: {error}"))
+            self.reporter.layer_ended(cost, failed=True)
+            return
+        del weights
+        keep = factor_dtype(layer.dtype, self.settings.precision) if self.settings.factors else None
+        arrays = layer_arrays(result, self.options.anchor, keep)
+        record = layer_record(layer, result, self.options.anchor, self.reporter.estimator.elapsed())
+        self.writer.write_layer(plain(record), arrays)
+        self.computed += 1
+        self.reporter.layer_ended(cost)
+
+    @staticmethod
+    def _pairs(layer: Layer, tuned: Sequence[TensorReader]) -> list[tuple[TensorReader, str]]:
+        return [(reader, name) for reader, name in zip(tuned, layer.fine_tuned, strict=True) if name is not None]
+
+
+def _skip_reason(layer: Layer) -> str:
+    if layer.tied_to:
+        return f"tied to {layer.tied_to}"
+    if layer.role == "vector":
+        return "not a matrix: merged by --skip-weights"
+    if layer.role == "other":
+        return f"{len(layer.shape)}-D {layer.dtype}: not analysed"
+    missing = [f"ft{number}" for number, name in enumerate(layer.fine_tuned, 1) if name is None]
+    if missing:
+        return f"not in {', '.join(missing)}"
+    return "left out by --include or --exclude"

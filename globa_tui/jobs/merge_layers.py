@@ -1,0 +1,120 @@
+"""How one tensor is merged: from stored factors, by analysing it, or by a method on task vectors."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+import torch
+
+from analysis.layer import LayerOptions, analyse_layer
+from analysis.merge import merge_method
+from analysis.merge.globa import merged_delta, weighted_core
+from analysis.merge.task_arithmetic import task_arithmetic
+from globa_tui.estimate import analysed
+from globa_tui.jobs.factors import delta_from_factors
+from globa_tui.jobs.settings import AnalysisSettings
+from globa_tui.recipe import Recipe
+from store.checkpoints import Index, Layer
+from store.run import Run
+
+Models = Sequence[torch.Tensor | None]
+
+
+class LayerMerger(Protocol):
+    """Merges one tensor after another; `passed_through` collects the layers whose analysis had failed."""
+
+    passed_through: list[str]
+
+    def merge(self, layer: Layer, base: torch.Tensor, models: Models) -> torch.Tensor:
+        """The merged weight in the working precision; a model that lacks the tensor counts as unchanged."""
+
+
+def make_merger(recipe: Recipe, index: Index, run: Run | None, device: torch.device) -> LayerMerger:
+    """The merger that a recipe asks for."""
+    if recipe.method != "globa":
+        return MethodMerger(recipe, device)
+    stored = run.manifest["settings"] if run is not None else recipe.settings
+    settings = AnalysisSettings.from_dict(stored).for_tasks(len(index.fine_tuned))
+    return GlobaMerger(recipe, index, run, settings, device)
+
+
+class MethodMerger:
+    """Merges every floating tensor by one method on the task vectors."""
+
+    def __init__(self, recipe: Recipe, device: torch.device) -> None:
+        self.method = merge_method(recipe.method)
+        self.params = dict(recipe.params)
+        self.device = device
+        self.passed_through: list[str] = []
+
+    def merge(self, layer: Layer, base: torch.Tensor, models: Models) -> torch.Tensor:
+        weight, deltas = _task_vectors(base, models, _working(base), self.device)
+        return weight + self.method.merge(deltas, self.params)
+
+
+class GlobaMerger:
+    """Merges analysed matrices by GLOBA with the recipe's coefficients, everything else by the skip weights."""
+
+    def __init__(
+        self, recipe: Recipe, index: Index, run: Run | None, settings: AnalysisSettings, device: torch.device
+    ) -> None:
+        self.recipe, self.run, self.settings, self.device = recipe, run, settings, device
+        self.tasks = len(index.fine_tuned)
+        self.skip_weights = recipe.skip_weights_for(self.tasks)
+        chosen = analysed([dataclasses.asdict(layer) for layer in index.layers], settings)
+        self.chosen = {layer["name"] for layer in chosen if None not in layer["fine_tuned"]}
+        self.status = {str(r["name"]): str(r["status"]) for r in run.records()} if run is not None else {}
+        self.factors = bool(settings.factors) and run is not None
+        self.options = LayerOptions(
+            svd_energy=settings.svd_energy,
+            eta=settings.eta,
+            basis_energy=settings.basis_energy,
+            basis=settings.basis,
+            anchor=settings.anchor - 1,
+            dtype=torch.float64 if settings.precision == "float64" else torch.float32,
+        )
+        self.passed_through: list[str] = []
+
+    def merge(self, layer: Layer, base: torch.Tensor, models: Models) -> torch.Tensor:
+        if layer.name not in self.chosen or self.status.get(layer.name) == "failed":
+            if layer.name in self.chosen:
+                self.passed_through.append(layer.name)
+            weight, deltas = _task_vectors(base, models, _working(base), self.device)
+            return weight + task_arithmetic(deltas, weight=self.skip_weights)
+        weight = base.to(self.device, self.options.dtype)
+        return weight + self._delta(layer, base, models).to(weight.dtype)
+
+    def _delta(self, layer: Layer, base: torch.Tensor, models: Models) -> torch.Tensor:
+        coefficients = self.recipe.resolve(_described(layer))
+        if self.factors and self.run is not None:
+            arrays = self.run.arrays(layer.index, factor_names(self.tasks))
+            return delta_from_factors(arrays, self.tasks, self.options.anchor, coefficients, self.device)
+        weights = [model.to(self.device) for model in models if model is not None]
+        result = analyse_layer(base.to(self.device), weights, self.options)
+        core = weighted_core(result.pruned, self.options.anchor, coefficients)
+        return merged_delta(result.left.vectors, core, result.right.vectors)
+
+
+def factor_names(tasks: int) -> list[str]:
+    """Names of the arrays that a merge from a run reads."""
+    cores = [f"core/{task}/{part}" for task in range(1, tasks + 1) for part in ("rows", "cols", "values")]
+    return ["basis/left", "basis/right", *cores]
+
+
+def _described(layer: Layer) -> Mapping[str, Any]:
+    return {"name": layer.name, "kind": layer.kind, "block": layer.block}
+
+
+def _working(base: torch.Tensor) -> torch.dtype:
+    return torch.float64 if base.dtype == torch.float64 else torch.float32
+
+
+def _task_vectors(
+    base: torch.Tensor, models: Models, dtype: torch.dtype, device: torch.device
+) -> tuple[torch.Tensor, list[torch.Tensor]]:
+    """The base widened, and τ_i of every model, zero where a model lacks the tensor. NaN passes through."""
+    weight = base.to(device, dtype)
+    deltas = [torch.zeros_like(weight) if m is None else m.to(device, dtype) - weight for m in models]
+    return weight, deltas

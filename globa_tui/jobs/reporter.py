@@ -1,0 +1,124 @@
+"""How a job is seen and steered: its status file, its heartbeat, and the words pause, resume and cancel."""
+
+from __future__ import annotations
+
+import dataclasses
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from globa_tui.jobs.progress import Estimator, Listener, Progress
+from globa_tui.jobs.protocol import JobStatus, Kind, StatusWriter, clear_control, take_control
+
+HEARTBEAT_SECONDS = 2.0
+PAUSE_POLL_SECONDS = 0.25
+
+
+class JobCancelledError(Exception):
+    """The job was asked to stop; what it finished is kept."""
+
+
+class Reporter:
+    """Writes a job's status beside the run, tells a listener, and obeys the control file between layers.
+
+    A thread keeps the heartbeat while a long layer is computed. `folder` None reports to the listener alone, for a
+    job that has no run folder.
+    """
+
+    def __init__(
+        self, kind: Kind, folder: Path | None, listener: Listener, beat: Callable[[], None] = lambda: None
+    ) -> None:
+        self.estimator = Estimator()
+        self._kind, self._folder, self._listener, self._beat = kind, folder, listener, beat
+        self._progress = Progress("starting", 0, 0, 0, 0.0, 0.0)
+        self._lock = threading.Lock()
+        self._ended = threading.Event()
+        self._stop_asked = threading.Event()
+        self._writer: StatusWriter | None = None
+        if folder is not None:
+            clear_control(folder, kind)
+            self._writer = StatusWriter(folder, JobStatus.of_this_process(kind))
+        self._thread = threading.Thread(target=self._keep_heartbeat, name="heartbeat", daemon=True)
+
+    def __enter__(self) -> Reporter:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._ended.set()
+        self._thread.join()
+        if isinstance(error, JobCancelledError | KeyboardInterrupt):
+            self.update(state="cancelled", message="cancelled; what was finished is kept")
+        elif error is not None:
+            self.update(state="failed", message=str(error) or type(error).__name__)
+
+    @property
+    def progress(self) -> Progress:
+        """Where the job stands."""
+        return self._progress
+
+    def stop(self) -> None:
+        """Ask the job to end after the layer in work; safe in a signal handler."""
+        self._stop_asked.set()
+
+    def begin(self, total: int, cost: float, done: int = 0, cost_done: float = 0.0, failed: int = 0) -> None:
+        """Say how much work there is, and how much of it was done before."""
+        self.update(state="running", total=total, cost_total=cost, done=done, cost_done=cost_done, failed=failed)
+
+    def layer_started(self, name: str) -> None:
+        """Obey the control file, then say which layer is in work."""
+        self._obey()
+        self.estimator.begin()
+        self.update(current=name)
+
+    def layer_ended(self, cost: float, *, failed: bool = False) -> float:
+        """Count a layer; its seconds."""
+        seconds = self.estimator.end(cost)
+        now = self._progress
+        self.update(
+            done=now.done + (not failed),
+            failed=now.failed + failed,
+            cost_done=now.cost_done + cost,
+            eta_seconds=self.estimator.left(now.cost_total - now.cost_done - cost),
+        )
+        return seconds
+
+    def complete(self, message: str, output: str | None = None) -> None:
+        """Say that the job has ended well."""
+        self.update(state="complete", message=message, output=output, eta_seconds=0.0, current=None)
+
+    def update(self, *, output: str | None = None, **changes: Any) -> None:
+        """Change the progress; write and tell it."""
+        with self._lock:
+            self._progress = dataclasses.replace(self._progress, **changes)
+            if self._writer is not None:
+                extra = {} if output is None else {"output": output}
+                self._writer.update(**vars(self._progress), **extra)
+        self._listener(self._progress)
+
+    def _obey(self) -> None:
+        word = self._word()
+        if word == "pause":
+            self.update(state="paused")
+            while (word := self._word()) not in ("resume", "cancel"):
+                time.sleep(PAUSE_POLL_SECONDS)
+            self.update(state="running")
+        if word == "cancel":
+            raise JobCancelledError
+
+    def _word(self) -> str | None:
+        if self._stop_asked.is_set():
+            return "cancel"
+        return take_control(self._folder, self._kind) if self._folder is not None else None
+
+    def _keep_heartbeat(self) -> None:
+        while not self._ended.wait(HEARTBEAT_SECONDS):
+            self._beat()
+            with self._lock:
+                if self._writer is not None:
+                    self._writer.update()

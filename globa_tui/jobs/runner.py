@@ -1,0 +1,101 @@
+"""The job process: ``python -m globa_tui.jobs.runner analyze|merge …``, started detached by `globa_tui.jobs.client`."""
+
+from __future__ import annotations
+
+from globa_tui._claim import claim
+
+claim()
+
+import argparse
+import json
+import signal
+import sys
+from pathlib import Path
+
+from globa_tui.diagnostics import ExitCode, fail, message
+from globa_tui.jobs.protocol import JobStatus, Kind, StatusWriter, read_status
+from globa_tui.jobs.reporter import JobCancelledError, Reporter
+from globa_tui.jobs.settings import AnalysisRequest, AnalysisSettings
+from store.run import run_folder
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one job; its exit code is that of the command that would have done the same."""
+    arguments = _parser().parse_args(argv)
+    folder = run_folder(arguments.store if arguments.kind == "analyze" else arguments.run)
+    # torch takes seconds to import: whoever waits for this job sees it start before that.
+    StatusWriter(folder, JobStatus.of_this_process(arguments.kind))
+    try:
+        if arguments.kind == "analyze":
+            _analyze(arguments)
+        else:
+            _merge(arguments, folder)
+    except JobCancelledError:
+        return ExitCode.INTERRUPTED
+    except Exception as error:
+        _say_failed(folder, arguments.kind, message(error))
+        return fail(error, debug=True)
+    return ExitCode.DONE
+
+
+def _analyze(arguments: argparse.Namespace) -> None:
+    from globa_tui.jobs.analyze import run_analysis
+
+    request = AnalysisRequest(
+        base=arguments.sources[0],
+        fine_tuned=tuple(arguments.sources[1:]),
+        store=Path(arguments.store),
+        settings=AnalysisSettings.from_dict(json.loads(arguments.settings)),
+        fresh=arguments.fresh,
+        download=arguments.download,
+    )
+    run_analysis(request, on_start=_stop_on_signal)
+
+
+def _merge(arguments: argparse.Namespace, folder: Path) -> None:
+    from globa_tui.jobs.merge import MergeOptions, run_merge
+    from globa_tui.recipe import Recipe
+
+    options = MergeOptions(
+        overwrite=arguments.overwrite,
+        device=arguments.device,
+        status_folder=folder,
+        allow_failed=arguments.allow_failed,
+    )
+    run_merge(Recipe.read(Path(arguments.recipe)), Path(arguments.out), options, on_start=_stop_on_signal)
+
+
+def _stop_on_signal(reporter: Reporter) -> None:
+    """SIGTERM lets the layer in work finish; SIGHUP does nothing, for the job outlives its terminal."""
+    signal.signal(signal.SIGTERM, lambda number, frame: reporter.stop())
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+
+
+def _say_failed(folder: Path, kind: Kind, message: str) -> None:
+    """Leave the reason in the status, also of what fails before there is a reporter."""
+    status = read_status(folder, kind) or JobStatus.of_this_process(kind)
+    if status.state != "failed":
+        StatusWriter(folder, status.beat(state="failed", message=message))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="globa_tui.jobs.runner", description=__doc__)
+    kinds = parser.add_subparsers(dest="kind", required=True)
+    analyze = kinds.add_parser("analyze")
+    analyze.add_argument("--store", required=True)
+    analyze.add_argument("--settings", default="{}")
+    analyze.add_argument("--fresh", action="store_true")
+    analyze.add_argument("--download", action="store_true")
+    analyze.add_argument("sources", nargs="+")
+    merge = kinds.add_parser("merge")
+    merge.add_argument("--recipe", required=True)
+    merge.add_argument("--run", required=True, help="run whose folder holds the job's status")
+    merge.add_argument("-o", "--out", required=True)
+    merge.add_argument("--device", default="auto")
+    merge.add_argument("--overwrite", action="store_true")
+    merge.add_argument("--allow-failed", action="store_true")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,90 @@
+"""From the names of checkpoints to an index and the manifest of a run. Free of torch."""
+
+from __future__ import annotations
+
+import dataclasses
+import platform
+from collections.abc import Mapping, Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from globa_tui import __version__
+from globa_tui.jobs.settings import AnalysisSettings
+from store.checkpoints import Checkpoint, build_index, open_checkpoint
+from store.errors import RunForeignError
+
+if TYPE_CHECKING:
+    from store.checkpoints import Index
+
+
+def open_index(base: str, fine_tuned: Sequence[str], *, download: bool = False) -> Index:
+    """Index a base and its fine-tunes from their headers alone; what does not fit stands in its findings."""
+    opened = [open_checkpoint(source, download=download) for source in (base, *fine_tuned)]
+    return build_index(opened[0], opened[1:])
+
+
+def run_manifest(
+    index: Index, settings: AnalysisSettings, warnings: Sequence[Mapping[str, Any]] = ()
+) -> dict[str, Any]:
+    """The manifest of an analysis: what it is computed from, how, and which layers there are."""
+    roles = ["base", *(f"fine-tune {number}" for number in range(1, len(index.fine_tuned) + 1))]
+    checkpoints = [index.base, *index.fine_tuned]
+    return {
+        "versions": versions(),
+        "sources": [source_entry(role, checkpoint) for role, checkpoint in zip(roles, checkpoints, strict=True)],
+        "settings": settings.for_tasks(len(index.fine_tuned)).identity(),
+        "layers": [dataclasses.asdict(layer) for layer in index.layers],
+        "findings": [*(dataclasses.asdict(finding) for finding in index.findings), *warnings],
+    }
+
+
+def source_entry(role: str, checkpoint: Checkpoint) -> dict[str, Any]:
+    """What identifies one checkpoint: size, time and header hash of every file."""
+    return {
+        "role": role,
+        "source": checkpoint.source,
+        "path": str(checkpoint.path.absolute()),
+        "files": [
+            {
+                "name": file.path.name,
+                "size": file.size,
+                "mtime_ns": file.mtime_ns,
+                "header_sha256": file.header_sha256,
+            }
+            for file in checkpoint.files
+        ],
+    }
+
+
+def versions() -> dict[str, str]:
+    """Versions that a result may depend on."""
+    found = {"globa-tui": __version__, "python": platform.python_version()}
+    return found | {name: metadata.version(name) for name in ("torch", "numpy", "h5py")}
+
+
+def sources_of(manifest: Mapping[str, Any]) -> tuple[str, tuple[str, ...]]:
+    """Paths of the base and the fine-tunes that a run was computed from."""
+    paths = [str(source["path"]) for source in manifest["sources"]]
+    return paths[0], tuple(paths[1:])
+
+
+def require_unchanged(manifest: Mapping[str, Any], index: Index, run: Path) -> None:
+    """Refuse sources whose files are not the ones that the run was computed from.
+
+    Raises
+    ------
+    RunForeignError
+        Naming the file and what differs. Times may differ: a copied checkpoint is the same checkpoint.
+    """
+    for entry, checkpoint in zip(manifest["sources"], (index.base, *index.fine_tuned), strict=True):
+        now = {file.path.name: file for file in checkpoint.files}
+        for file in entry["files"]:
+            found = now.get(file["name"])
+            if found is None or (found.size, found.header_sha256) != (file["size"], file["header_sha256"]):
+                size = "missing" if found is None else f"{found.size:,} bytes"
+                msg = (
+                    f"{checkpoint.path}: {file['name']} is not the file that {run} was computed from "
+                    f"({file['size']:,} bytes then, {size} now); restore it, or analyse again"
+                )
+                raise RunForeignError(msg)
