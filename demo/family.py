@@ -38,10 +38,10 @@ class Recipe:
 
 
 RECIPES = {
-    "base": Recipe({"novels": 0.4, "docstrings": 0.35, "code": 0.15, "math": 0.1}, 2400, 3e-3, 1),
+    "base": Recipe({"novels": 0.45, "docstrings": 0.45, "code": 0.05, "math": 0.05}, 2400, 3e-3, 1),
     "math": Recipe({"math": 0.8, "novels": 0.1, "docstrings": 0.1}, 700, 2e-3, 2),
-    "code": Recipe({"code": 0.9, "novels": 0.1}, 700, 2e-3, 3),
-    "prose": Recipe({"scripture": 0.9, "docstrings": 0.1}, 700, 2e-3, 4),
+    "code": Recipe({"code": 0.8, "novels": 0.08, "docstrings": 0.08, "math": 0.04}, 1000, 1.5e-3, 3),
+    "prose": Recipe({"scripture": 0.8, "novels": 0.08, "docstrings": 0.08, "math": 0.04}, 700, 1.5e-3, 4),
 }
 
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 from transformers import GenerationConfig, LlamaForCausalLM
+from transformers.utils import logging
 
 from demo import corpora, sources
 from demo.family import BASE, FINE_TUNED, MODELS, RECIPES, model_config
@@ -34,6 +35,7 @@ def starting_point(name: str, models: Path) -> Any:
 def train_member(name: str, models: Path) -> None:
     """Train one member and write its folder: bfloat16 weights, configuration and tokenizer."""
     torch.set_num_threads(1)
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     model = starting_point(name, models)
     train(model, RECIPES[name], name)
     model.to(torch.bfloat16)
