@@ -7,6 +7,7 @@ elsewhere, filters and sizes that the file does not hold are refused before anyt
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import stat
@@ -17,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from store import files
-from store.errors import RunDamagedError, StoreError
+from store.errors import RunDamagedError, RunError, StoreError
 from store.run.layout import FORMAT, LAYERS, group_name
 from store.run.manifest import check_format
 from store.run.summary import dump_record, parse_record
@@ -29,10 +30,14 @@ if TYPE_CHECKING:
 Record = dict[str, Any]
 
 RECORD = "record"
+_COUNT = "arrays"
 VOLATILE = frozenset({"seconds", "file", "stored"})
 """Keys of a record that are not kept in the layer file, so that the same analysis gives the same bytes."""
 
 _BLOCK = 1 << 26
+_NOT_DAMAGE = frozenset(
+    {errno.ENOENT, errno.EACCES, errno.EPERM, errno.EIO, errno.ESTALE, errno.ENOTCONN, errno.EMFILE, errno.ENFILE}
+)
 _CURE = "resume the analysis, which computes the layer again"
 
 
@@ -88,6 +93,7 @@ def write_layer(layers: h5py.Group, record: Record, arrays: Mapping[str, Array])
     group = layers.create_group(group_name(record["index"]))
     kept = {key: value for key, value in record.items() if key not in VOLATILE}
     write_text(group, RECORD, dump_record(kept))
+    group.attrs[_COUNT] = len(arrays)
     for name, array in arrays.items():
         if name.split("/")[0] == RECORD:
             msg = f"{record['name']}: an array cannot be called {name!r}"
@@ -154,8 +160,8 @@ def open_file(path: Path) -> Iterator[h5py.File]:
 
     Raises
     ------
-    FileNotFoundError
-        It is not there.
+    OSError
+        It is not there, or the operating system refuses.
     RunDamagedError
         HDF5 cannot read it, while opening or later inside the block.
     RunForeignError
@@ -170,11 +176,11 @@ def open_file(path: Path) -> Iterator[h5py.File]:
         with h5py.File(path, "r", locking=False) as file:
             check_format(_plain_int(file.attrs.get("format")), str(path))
             yield file
-    except (FileNotFoundError, PermissionError):
-        raise
     except StoreError:
         raise
     except (OSError, RuntimeError, KeyError, ValueError, TypeError, OverflowError) as error:
+        if isinstance(error, OSError) and error.errno in _NOT_DAMAGE:
+            raise
         msg = f"{path}: damaged ({_one_line(error)}); {_CURE}"
         raise RunDamagedError(msg) from error
 
@@ -225,7 +231,13 @@ def layer_group(layers: h5py.Group, index: int) -> h5py.Group:
 
 
 def array_names(group: h5py.Group) -> list[str]:
-    """Names of all arrays of a layer, in order."""
+    """Names of all arrays of a layer, in order.
+
+    Raises
+    ------
+    RunDamagedError
+        There are not as many as were written.
+    """
     import h5py
 
     found: list[str] = []
@@ -235,6 +247,9 @@ def array_names(group: h5py.Group) -> list[str]:
             found.append(name)
 
     group.visititems(visit)
+    expected = _plain_int(group.attrs.get(_COUNT))
+    if len(found) != expected:
+        raise _damaged(group, _COUNT, f"{expected} claimed, {len(found)} found")
     return sorted(found)
 
 
@@ -264,7 +279,9 @@ def copy_layer(source: h5py.Group, layers: h5py.Group) -> None:
     """Copy a layer into another file array by array, comparing checksums."""
     target = layers.create_group(str(source.name).rpartition("/")[2])
     write_text(target, RECORD, read_text(source, RECORD))
-    for name in array_names(source):
+    names = array_names(source)
+    target.attrs[_COUNT] = len(names)
+    for name in names:
         before = _dataset(source, name)
         after = target.create_dataset(name, shape=before.shape, dtype=before.dtype, track_times=False)
         for key in ("unit", "description", "dims", "crc32"):
@@ -279,14 +296,19 @@ def valid_layers(path: Path, indices: Iterable[int] | None = None, *, through: b
     Parameters
     ----------
     path : Path
-        The file; one that cannot be read has no valid layers.
+        The file; one that is gone or damaged has no valid layers.
     indices : iterable of int or None
         Look at these only.
     through : bool
         Read all arrays and compare their checksums.
+
+    Raises
+    ------
+    StoreError
+        The operating system refuses to open it.
     """
     valid: dict[int, Record] = {}
-    with contextlib.suppress(StoreError, OSError), open_file(path) as file:
+    with files.disk_errors(path, "read"), contextlib.suppress(RunError, FileNotFoundError), open_file(path) as file:
         layers = layers_of(file)
         names = [group_name(index) for index in indices] if indices is not None else list(layers)
         for name in names:

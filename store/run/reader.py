@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -114,8 +115,9 @@ class Run:
         for file in sorted((self.path / LAYERS).glob("*.h5")):
             name = f"{LAYERS}/{file.name}"
             if name not in known and layer_file(self.path, name) is not None:
-                records = layer_files.valid_layers(file, through=False).values()
-                found += [{**record, "file": name} for record in records]
+                with contextlib.suppress(StoreError):
+                    records = layer_files.valid_layers(file, through=False).values()
+                    found += [{**record, "file": name} for record in records]
         return found
 
     def records(self) -> list[Record]:
