@@ -1,12 +1,13 @@
 """What a choice of coefficients does to the merged update, from the scalars that the analysis stored.
 
-A merge adds `M = Σ_p c_p M_p` to the base weight, one coefficient per pattern. With the inner products between the
-patterns (`gram`) and of each pattern with each task vector (`cross`) known for every layer,
+A merge adds `M = Σ_k c_k M_k` to the base weight: one part for the first fine-tune (C1) and one for each pattern of
+each other fine-tune, with one coefficient per pattern. With the inner products between the parts (`gram`) and of each
+part with each truncated task vector (`cross`) known for every layer,
 
     ‖M‖² = cᵀ G c,    ⟨M, τ_t⟩ = cᵀ X_t,
 
 so the norm of the update and its cosine to every fine-tune cost a few multiplications per layer: no tensor is read.
-Energy that pruning removed and tensors that were not analysed are not in these numbers.
+What truncation removed, and tensors that were not analysed, are not in these numbers.
 """
 
 from __future__ import annotations
@@ -30,11 +31,11 @@ class Effect:
     layers: int
     """How many layers the estimate covers."""
     update_norm: float
-    """‖M‖ relative to ‖τ_1‖; 1 means that the merge moves the base as far as the first fine-tune did."""
-    kept: tuple[float, float]
-    """Energy in the merge from the first fine-tune and from the others, relative to all the energy these have."""
+    """‖M‖ / ‖τ_1‖: 1 means that the merge moves the base as far as the first fine-tune did; nan without layers."""
+    kept: tuple[float, ...]
+    """For each fine-tune: energy of its own parts in the merge, relative to ‖τ_t‖²."""
     cosine: tuple[float, ...]
-    """Cosine between the update and each task vector, in the order of the fine-tunes; nan when either is zero."""
+    """For each fine-tune: cosine between the update and its task vector; nan when either is zero."""
 
 
 class EffectTable:
@@ -46,19 +47,27 @@ class EffectTable:
         Number of layers of the run, analysed or not.
     tasks : int
         Number of fine-tunes.
+    anchor : int
+        Number (from 1) of the fine-tune whose matrix is C1.
     """
 
-    def __init__(self, layers: int, tasks: int) -> None:
-        size = len(PATTERNS)
-        self.known: NDArray[np.bool_] = np.zeros(layers, dtype=np.bool_)
-        self._gram: Floats = np.zeros((layers, size, size))
-        self._cross: Floats = np.zeros((layers, size, tasks))
+    def __init__(self, layers: int, tasks: int, anchor: int = 1) -> None:
+        others = [task for task in range(tasks) if task != anchor - 1]
+        self._parts = [(PATTERNS[0], anchor - 1), *((name, task) for task in others for name in PATTERNS[1:])]
+        self._tasks = tasks
+        self._others = others
+        parts = len(self._parts)
+        self._pattern = np.array([PATTERNS.index(name) for name, _ in self._parts])
+        self._owner = np.array([task for _, task in self._parts])
+        self._known: NDArray[np.bool_] = np.zeros(layers, dtype=np.bool_)
+        self._gram: Floats = np.zeros((layers, parts, parts))
+        self._cross: Floats = np.zeros((layers, parts, tasks))
         self._energy: Floats = np.zeros((layers, tasks))
 
     @classmethod
-    def from_records(cls, records: Sequence[Mapping[str, Any]], tasks: int) -> EffectTable:
+    def from_records(cls, records: Sequence[Mapping[str, Any]], tasks: int, anchor: int = 1) -> EffectTable:
         """Build a table from all records of a run."""
-        table = cls(len(records), tasks)
+        table = cls(len(records), tasks, anchor)
         for index, record in enumerate(records):
             table.put(index, record)
         return table
@@ -66,7 +75,7 @@ class EffectTable:
     @property
     def layers(self) -> int:
         """Number of layers whose scalars are known."""
-        return int(self.known.sum())
+        return int(self._known.sum())
 
     def put(self, index: int, record: Mapping[str, Any]) -> bool:
         """Take over the `effect` of one record; a record without a whole and finite one clears the layer.
@@ -76,28 +85,26 @@ class EffectTable:
         bool
             Whether the layer counts in estimates from now on.
         """
-        self.known[index] = False
+        self._known[index] = False
         effect = record.get("effect")
         if not effect or record.get("status") != "done":
             return False
-        places = [PATTERNS.index(label) for label in effect["labels"] if label in PATTERNS]
-        gram, cross = np.asarray(effect["gram"], dtype=float), np.asarray(effect["cross"], dtype=float)
-        energy = np.asarray(effect["task_energy"], dtype=float)
-        labels, tasks = len(effect["labels"]), self._energy.shape[1]
-        if len(places) != labels or (gram.shape, cross.shape, energy.shape) != (
-            (labels, labels),
-            (labels, tasks),
-            (tasks,),
-        ):
+        try:
+            places = [self._place(str(label)) for label in effect["labels"]]
+            arrays = [np.asarray(effect[key], dtype=float) for key in ("gram", "cross", "task_energy")]
+        except (KeyError, TypeError, ValueError):
             return False
-        if not (np.isfinite(gram).all() and np.isfinite(cross).all() and np.isfinite(energy).all()):
+        labels = len(places)
+        shapes = [(labels, labels), (labels, self._tasks), (self._tasks,)]
+        if [array.shape for array in arrays] != shapes or not all(np.isfinite(array).all() for array in arrays):
             return False
+        gram, cross, energy = arrays
         self._gram[index] = 0.0
         self._cross[index] = 0.0
         self._gram[index][np.ix_(places, places)] = gram
         self._cross[index][places] = cross
         self._energy[index] = energy
-        self.known[index] = True
+        self._known[index] = True
         return True
 
     def estimate(self, coefficients: Floats, only: Sequence[int] | None = None) -> Effect:
@@ -110,24 +117,33 @@ class EffectTable:
         only : sequence of int, optional
             Layer indexes to restrict the estimate to.
         """
-        rows = np.flatnonzero(self.known)
+        rows = np.flatnonzero(self._known)
         if only is not None:
             rows = rows[np.isin(rows, np.asarray(list(only), dtype=int))]
-        choice = np.broadcast_to(np.asarray(coefficients, dtype=float), (len(self.known), len(PATTERNS)))[rows]
-        gram, cross, energy = self._gram[rows], self._cross[rows], self._energy[rows].sum(axis=0)
-        product = np.einsum("lp,lpq->lq", choice, gram)
-        total = max(float((product * choice).sum()), 0.0)
-        first = float((choice[:, 0] ** 2 * gram[:, 0, 0]).sum())
-        others = float(np.einsum("lp,lpq,lq->", choice[:, 1:], gram[:, 1:, 1:], choice[:, 1:]))
-        along = np.einsum("lp,lpt->t", choice, cross)
+        choice = np.broadcast_to(np.asarray(coefficients, dtype=float), (len(self._known), len(PATTERNS)))
+        parts = choice[rows][:, self._pattern]
+        energy = self._energy[rows].sum(axis=0)
+        total = self._norm_squared(parts, rows)
+        along = np.einsum("lk,lkt->t", parts, self._cross[rows])
+        own = [self._norm_squared(np.where(self._owner == task, parts, 0.0), rows) for task in range(self._tasks)]
         return Effect(
             layers=len(rows),
             update_norm=_ratio(total, float(energy[0])) ** 0.5,
-            kept=(_ratio(first, float(energy[0])), _ratio(max(others, 0.0), float(energy[1:].sum()))),
+            kept=tuple(_ratio(part, float(whole)) for part, whole in zip(own, energy, strict=True)),
             cosine=tuple(
-                _ratio(float(inner), float(np.sqrt(total * size))) for inner, size in zip(along, energy, strict=True)
+                _ratio(float(inner), float(np.sqrt(total * whole))) for inner, whole in zip(along, energy, strict=True)
             ),
         )
+
+    def _norm_squared(self, parts: Floats, rows: NDArray[np.intp]) -> float:
+        product = np.matmul(self._gram[rows], parts[:, :, None])[:, :, 0]
+        return max(float((product * parts).sum()), 0.0)
+
+    def _place(self, label: str) -> int:
+        """Row of a part: a pattern, followed by `@` and the number of its fine-tune where there are several others."""
+        pattern, _, number = label.partition("@")
+        owner = int(number) - 1 if number else self._parts[0][1] if pattern == PATTERNS[0] else self._others[0]
+        return self._parts.index((pattern, owner))
 
 
 def as_array(coefficients: Mapping[str, float]) -> Floats:

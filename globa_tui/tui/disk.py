@@ -6,8 +6,6 @@ hold up leaving.
 
 from __future__ import annotations
 
-import contextlib
-import os
 import queue
 import threading
 from collections.abc import Callable, Iterable
@@ -20,6 +18,7 @@ from globa_tui.diagnostics import exit_code, message
 from globa_tui.tui.follow import RunFollower
 from globa_tui.tui.joblink import JobLink, check_output
 from globa_tui.tui.messages import RecipeRead, Trouble
+from globa_tui.tui.recipe_file import RECIPES, read_recipe, write_recipe
 
 if TYPE_CHECKING:
     from globa_tui.jobs.protocol import Command, Kind
@@ -54,7 +53,7 @@ class Disk:
         self._post = post
         self._period = period
         self._follower = RunFollower(path, request)
-        self._jobs = JobLink(path)
+        self._jobs = JobLink(self.folder)
         self._queue: queue.SimpleQueue[tuple[str, Task] | None] = queue.SimpleQueue()
         self._wanted_layer: int | None = None
         self._unsaved: Recipe | None = None
@@ -62,11 +61,14 @@ class Disk:
         self._thread = threading.Thread(target=self._loop, name="disk", daemon=True)
 
     @property
+    def folder(self) -> Path:
+        """Where recipes and the state of jobs are kept: in the run, or beside a packed one."""
+        return self.path.with_name(f"{self.path.name}.jobs") if self.path.suffix == ".h5" else self.path
+
+    @property
     def recipe_file(self) -> Path:
         """Where the recipe under edit is kept."""
-        if self.path.suffix == ".h5":
-            return self.path.with_suffix(".recipe.yaml")
-        return self.path / "recipes" / "current.yaml"
+        return self.folder / RECIPES / "current.yaml"
 
     def start(self) -> None:
         """Begin: read the run, start or join the analysis, then keep looking."""
@@ -107,10 +109,15 @@ class Disk:
         """Look at the place where a merge would go."""
         self._ask("merge", lambda: [check_output(out, layers, dtype)])
 
-    def start_merge(self, recipe: Recipe, out: Path) -> None:
-        """Start a merge job."""
+    def start_merge(self, recipe: Recipe, out: Path, *, allow_failed: bool = False) -> None:
+        """Write the recipe under the name of the output, and start a merge job with it."""
         place = self.recipe_file.with_name(f"{out.name or 'merged'}.yaml")
-        self._ask("job", lambda: self._jobs.start_merge(recipe, out, place))
+
+        def begin() -> None:
+            write_recipe(place, recipe)
+            self._jobs.start_merge(place, out, allow_failed=allow_failed)
+
+        self._ask("job", begin)
         self._ask("run", self._poll)
 
     def restart(self, request: AnalysisRequest) -> None:
@@ -167,10 +174,8 @@ class Disk:
             self._jobs.start_analysis(request)
 
     def _load_recipe(self) -> Iterable[Message]:
-        from globa_tui.recipe import Recipe
-
         try:
-            recipe = Recipe.read(self.recipe_file) if self.recipe_file.exists() else None
+            recipe = read_recipe(self.recipe_file, self.path)
         except Exception:
             yield RecipeRead(None)
             raise
@@ -178,14 +183,5 @@ class Disk:
 
     def _save_recipe(self) -> None:
         recipe, self._unsaved = self._unsaved, None
-        if recipe is None:
-            return
-        place = self.recipe_file
-        place.parent.mkdir(parents=True, exist_ok=True)
-        fresh = place.with_name(f".{place.name}.{os.getpid()}")
-        try:
-            fresh.write_text(recipe.to_yaml(), encoding="utf-8")
-            fresh.replace(place)
-        finally:
-            with contextlib.suppress(OSError):
-                fresh.unlink(missing_ok=True)
+        if recipe is not None:
+            write_recipe(self.recipe_file, recipe)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from textual.message import Message
 
 from globa_tui.diagnostics import exit_code, message
+from globa_tui.tui.cleaning import clean_record
 from globa_tui.tui.curves import curve
 from globa_tui.tui.messages import LayerRead, RecordsChanged, RunOpened, Trouble
 from store.errors import RunNotFoundError, StoreError
@@ -39,7 +40,8 @@ class RunFollower:
         self._request = request
         self._run: Run | None = None
         self._seen: Stamp | None = None
-        self._records: list[Mapping[str, Any]] = []
+        self._raw: list[dict[str, Any]] = []
+        self._records: list[dict[str, Any]] = []
         self._previewed = False
 
     @property
@@ -62,7 +64,7 @@ class RunFollower:
         if self._run is None or not 0 <= index < len(self._records):
             return LayerRead(index, ())
         record = self._records[index]
-        if record["status"] != "done" or not record.get("file"):
+        if record["status"] != "done" or not (record.get("file") or self._run.packed):
             return LayerRead(index, ())
         number = int(record["index"])
         norms = (record.get("norm") or {}).get("task_vectors") or []
@@ -83,21 +85,21 @@ class RunFollower:
         from store.run import Run
 
         run = Run.open(self.path)
-        self._run, self._seen, self._records = run, stamp, list(run.records())
+        self._run, self._seen, self._raw = run, stamp, run.records()
+        self._records = [clean_record(record) for record in self._raw]
         return RunOpened(dict(run.manifest), list(self._records), packed=run.packed, stored=True)
 
     def _changes(self) -> Iterator[Message]:
         assert self._run is not None
         if not self._run.refresh():
             return
-        records = self._run.records()
-        changed = {
-            index: record
-            for index, (record, before) in enumerate(zip(records, self._records, strict=True))
-            if record is not before and record != before
-        }
+        before, self._raw = self._raw, self._run.records()
+        # Equal parts are mostly the same objects, so that 20,000 comparisons are quick; cleaning them would not be.
+        places = [place for place, (new, old) in enumerate(zip(self._raw, before, strict=True)) if new != old]
+        changed = {place: clean_record(self._raw[place]) for place in places}
+        for place, record in changed.items():
+            self._records[place] = record
         if changed:
-            self._records = list(records)
             yield RecordsChanged(changed)
 
     def _without_run(self) -> Iterator[Message]:
@@ -122,7 +124,7 @@ class RunFollower:
             return
         errors = [finding["message"] for finding in manifest["findings"] if finding["severity"] == "error"]
         self.fits = not errors
-        records = [{**layer, "status": "pending", "error": None} for layer in manifest["layers"]]
+        records = [clean_record({**layer, "status": "pending"}) for layer in manifest["layers"]]
         yield RunOpened(manifest, records, packed=False, stored=False)
         if errors:
             more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""

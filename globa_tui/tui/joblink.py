@@ -17,7 +17,6 @@ from globa_tui.tui.words import size
 if TYPE_CHECKING:
     from globa_tui.jobs.protocol import Command, Kind
     from globa_tui.jobs.settings import AnalysisRequest
-    from globa_tui.recipe import Recipe
 
 LOG_TAIL = 16_384
 ITEM_SIZES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "F8_E4M3": 1, "F8_E5M2": 1, "I64": 8, "I32": 4, "I16": 2}
@@ -75,11 +74,10 @@ class JobLink:
         """Start the analysis as a process of its own."""
         self._start("analyze", request.argv())
 
-    def start_merge(self, recipe: Recipe, out: Path, place: Path) -> None:
-        """Write the recipe beside the run and start the merge as a process of its own."""
-        place.parent.mkdir(parents=True, exist_ok=True)
-        place.write_text(recipe.to_yaml(), encoding="utf-8")
-        self._start("merge", ["--recipe", str(place), "-o", str(out)])
+    def start_merge(self, recipe: Path, out: Path, *, allow_failed: bool) -> None:
+        """Start the merge of a recipe file as a process of its own."""
+        allowed = ["--allow-failed"] if allow_failed else []
+        self._start("merge", ["--run", str(self.folder), "--recipe", str(recipe), "-o", str(out), *allowed])
 
     def control(self, kind: Kind, word: Command) -> None:
         """Ask a job to pause, resume or cancel."""
@@ -113,8 +111,8 @@ def check_output(out: Path, layers: Sequence[Mapping[str, Any]], dtype: str | No
     needed = 0
     for layer in layers:
         items = 1
-        for dim in layer["shape"]:
-            items *= int(dim)
+        for dim in layer.get("shape") or ():
+            items *= dim if isinstance(dim, int) else 1
         floating = not str(layer.get("dtype", "")).startswith(("I", "U", "BOOL"))
         code = dtype if dtype and floating else str(layer.get("dtype", "F32"))
         needed += items * ITEM_SIZES.get(code, 4)

@@ -96,7 +96,7 @@ def _path(*keys: str) -> Callable[[Record], Values]:
         value: Any = record
         for key in keys:
             value = value.get(key) if isinstance(value, Mapping) else None
-        return tuple(value) if isinstance(value, list | tuple) else (value,)
+        return tuple(value) or (None,) if isinstance(value, list) else (value,)
 
     return read
 
@@ -129,7 +129,7 @@ def _clustered(record: Record) -> Values:
 
 def _knee(record: Record) -> Values:
     points = record.get("knee") or []
-    return tuple(point["energy"] if point else None for point in points) or (None,)
+    return tuple(point.get("energy") for point in points) or (None,)
 
 
 def _rank_at(energy: str) -> Callable[[Record], Values]:

@@ -17,15 +17,18 @@ Record = Mapping[str, Any]
 class Counts:
     """How many layers are in which state."""
 
+    tensors: int = 0
+    """All of the base."""
     total: int = 0
+    """Those that are to be analysed: matrices that are not left out."""
     done: int = 0
     failed: int = 0
     skipped: int = 0
 
     @property
     def pending(self) -> int:
-        """Layers that nobody has looked at yet."""
-        return self.total - self.done - self.failed - self.skipped
+        """Layers that are still to be analysed."""
+        return self.total - self.done - self.failed
 
 
 @dataclass
@@ -54,6 +57,12 @@ class RunModel:
         return sources
 
     @property
+    def anchor(self) -> int:
+        """Number (from 1) of the fine-tune whose matrix is C1."""
+        anchor = (self.manifest.get("settings") or {}).get("anchor", 1)
+        return anchor if type(anchor) is int and 1 <= anchor <= self.tasks else 1
+
+    @property
     def base(self) -> Mapping[str, Any]:
         """The base checkpoint."""
         return next((source for source in self.sources if source.get("role") == "base"), {})
@@ -72,15 +81,17 @@ class RunModel:
     @property
     def counts(self) -> Counts:
         """How many layers are in which state."""
-        states = [record.get("status") for record in self.records]
-        return Counts(len(states), *(states.count(state) for state in ("done", "failed", "skipped")))
+        states = [record["status"] for record in self.records]
+        done, failed, skipped = (states.count(state) for state in ("done", "failed", "skipped"))
+        pending = sum(record["status"] == "pending" and record["role"] == "matrix" for record in self.records)
+        return Counts(len(states), done + failed + pending, done, failed, skipped)
 
     def load(self, manifest: Mapping[str, Any], records: Sequence[Record], *, packed: bool, stored: bool) -> bool:
         """Take over a whole index; returns whether the list of layers is another one than before."""
         before = [record["name"] for record in self.records]
         self.manifest, self.packed, self.stored, self.loaded = manifest, packed, stored, True
         self.records = list(records)
-        self.effect = EffectTable.from_records(self.records, self.tasks)
+        self.effect = EffectTable.from_records(self.records, self.tasks, self.anchor)
         return before != [record["name"] for record in self.records]
 
     def put(self, changed: Mapping[int, Record]) -> None:

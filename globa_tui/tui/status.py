@@ -99,7 +99,7 @@ def state_text(view: JobView, *, stored: tuple[int, int, int] | None = None) -> 
     if stored and (state == "none" or not total):
         done, total, failed = stored
         if state == "none" and total:
-            state = "complete" if done >= total else "none"
+            state = "complete" if done + failed >= total else "none"
     glyph, word, tone = _WORDS.get(state, ("?", printable(state).upper(), "bad"))
     text = Text(no_wrap=True, end="")
     text.append(f"{glyph} {word}", STYLES[tone])

@@ -64,7 +64,7 @@ class InspectScreen(Screen[None]):
         app = self.inspect
         counts = app.model.counts
         view = app.header_job
-        state = state_text(view, stored=(counts.done + counts.skipped, counts.total, counts.failed))
+        state = state_text(view, stored=(counts.done, counts.total, counts.failed))
         self.query_one(HeaderLine).show_run(app.model.title, state)
         self.query_one(TabsLine).show_tabs(self.MODE, changed=app.recipe_changed, right=self.tabs_right())
         self.query_one(KeysLine).show_keys((*self.SCOPES, "global"))

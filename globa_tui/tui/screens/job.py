@@ -101,22 +101,29 @@ class JobScreen(InspectScreen):
 
     def action_restart(self) -> None:
         """Start the analysis again, when it was started from here; else say how."""
+        from globa_tui.tui.resume import request_of
+        from globa_tui.tui.screens.confirm import ConfirmScreen
+
         app = self.inspect
         if app.jobs["analyze"].active:
             self.notify("The analysis is at work already.", markup=False, severity="warning")
-        elif app.request is None:
-            self.notify(f"From a shell: {self._resume_line()}", markup=False, timeout=15)
-        else:
-            app.disk.restart(app.request)
+            return
+        try:
+            request = request_of(app.model, app.request)
+        except ValueError as error:
+            self.notify(str(error), markup=False, severity="error")
+            return
 
-    def _resume_line(self) -> str:
-        model = self.inspect.model
-        sources = " ".join(str(source.get("source")) for source in model.sources)
-        return f"globa-tui analyze {sources} --store {model.path}"
+        def answer(yes: bool | None) -> None:
+            if yes:
+                app.disk.restart(request)
+
+        sources = ", ".join(printable(source) for source in (request.base, *request.fine_tuned))
+        app.push_screen(ConfirmScreen(f"Resume the analysis of {sources}? Finished layers are kept."), answer)
 
     def _job(self, view: JobView) -> Text:
         counts = self.inspect.model.counts
-        stored = (counts.done + counts.skipped, counts.total, counts.failed) if view.kind == "analyze" else None
+        stored = (counts.done, counts.total, counts.failed) if view.kind == "analyze" else None
         text = state_text(view, stored=stored)
         share = view.share or (view.done / view.total if view.total else 0.0)
         if view.state != "none":

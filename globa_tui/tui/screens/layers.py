@@ -255,7 +255,7 @@ def note_of(record: Record) -> Text:
     if status == "pending":
         facts.append("not analysed yet")
     elif status == "skipped":
-        facts.append(f"not analysed: {printable(record.get('error') or 'not a matrix, or excluded')}")
+        facts.append(f"not analysed: {printable(record.get('error') or 'not a matrix, or left out')}")
     ranks = record.get("rank")
     if ranks:
         facts.append("rank " + "/".join(str(rank) for rank in ranks))

@@ -10,7 +10,7 @@ from rich.text import Text
 from textual import on
 from textual.app import ComposeResult
 from textual.containers import Horizontal, VerticalScroll
-from textual.widgets import Button, Input, Label, Select
+from textual.widgets import Button, Checkbox, Input, Label, Select
 
 from globa_tui.diagnostics import printable
 from globa_tui.recipe import DTYPES, Recipe
@@ -45,6 +45,7 @@ class MergeScreen(InspectScreen):
                 yield Label("Data type     ")
                 options = [(name, name) for name in (AS_BASE, *DTYPES)]
                 yield Select(options, value=AS_BASE, allow_blank=False, id="merge-dtype", compact=True)
+            yield Checkbox("merge failed layers like norms; NaN and Inf pass through", id="merge-failed", compact=True)
             yield Pane("Check", id="merge-check")
             with Horizontal(classes="row"):
                 yield Button("Start merge", id="merge-start", variant="success", compact=True, disabled=True)
@@ -81,6 +82,11 @@ class MergeScreen(InspectScreen):
         """Look at the place that is named now."""
         self._check()
 
+    @on(Checkbox.Changed, "#merge-failed")
+    def judge_again(self) -> None:
+        """Allow failed layers, or not."""
+        self._show_check()
+
     @on(Input.Submitted, "#merge-out")
     def leave_line(self) -> None:
         """On to the button, so that one more enter starts."""
@@ -107,8 +113,12 @@ class MergeScreen(InspectScreen):
             return "another merge of this run is at work; wait for it or cancel it"
         if not app.model.stored:
             return "the run is not written yet"
-        pending = app.model.counts.pending
-        return f"{pending} layers are not analysed yet; merge when the analysis is done" if pending else None
+        counts = app.model.counts
+        if counts.pending:
+            return f"{counts.pending} layers are not analysed yet; merge when the analysis is done"
+        if counts.failed and not self.query_one("#merge-failed", Checkbox).value:
+            return f"{counts.failed} layers failed: resume the analysis, or tick the box above"
+        return None
 
     def action_start(self) -> None:
         """Start the merge, and go to its progress."""
@@ -117,7 +127,7 @@ class MergeScreen(InspectScreen):
             self.notify("Not yet: see the check below.", markup=False, severity="warning")
             return
         app = self.inspect
-        app.disk.start_merge(self.recipe, out)
+        app.disk.start_merge(self.recipe, out, allow_failed=self.query_one("#merge-failed", Checkbox).value)
         app.pop_screen()
         app.action_show("job")
 
@@ -142,9 +152,7 @@ class MergeScreen(InspectScreen):
 
     def _show_check(self) -> None:
         text, blocked, checked = Text(), self._blocked(), self._checked
-        failed = self.inspect.model.counts.failed
-        if failed:
-            text.append(f"! {failed} layers failed and will stop the merge unless they are resumed\n", STYLES["warn"])
+        self.query_one("#merge-failed", Checkbox).display = self.inspect.model.counts.failed > 0
         if blocked:
             text.append(f"✖ {blocked}\n", STYLES["bad"])
         if checked is None:

@@ -149,26 +149,21 @@ class RecipeScreen(InspectScreen):
         saved, now = as_array(editor.saved.coefficients), as_array(editor.recipe.coefficients)
         columns = [table.estimate(saved), table.estimate(now), table.estimate(as_array(dict.fromkeys(PATTERNS, 1.0)))]
         covered = f"{table.layers} of {model.counts.total} layers"
-        text = Text(f"{covered:<34}{'saved':>9}{'now':>9}{'all at 1':>10}\n", STYLES["dim"])
+        text = Text(f"{covered:<34}{'opened':>9}{'now':>9}{'all at 1':>10}\n", STYLES["dim"])
         for name, values in _effect_rows(columns, model.tasks):
             text.append(f"{name:<34}")
             text.append(f"{values[0]:>9}", STYLES["dim"])
             text.append(f"{values[1]:>9}", "bold")
             text.append(f"{values[2]:>10}\n", STYLES["dim"])
-        text.append("Without pruned energy, and without norms, biases and what was not analysed.", STYLES["dim"])
+        text.append("Of truncated task vectors; norms, biases and what was not analysed are left out.", STYLES["dim"])
         return text
 
 
 def _effect_rows(columns: list[Effect], tasks: int) -> list[tuple[str, list[str]]]:
-    rows = [
-        ("update norm |dW| / |dW1|", [_number(effect.update_norm) for effect in columns]),
-        ("energy of fine-tune 1 kept", [_share(effect.kept[0]) for effect in columns]),
-        (
-            "energy of the others kept" if tasks > 2 else "energy of fine-tune 2 kept",
-            [_share(e.kept[1]) for e in columns],
-        ),
-    ]
-    for task in range(len(columns[0].cosine)):
+    rows = [("update norm |dW| / |dW1|", [_number(effect.update_norm) for effect in columns])]
+    for task in range(tasks):
+        rows.append((f"energy of fine-tune {task + 1} kept", [_share(effect.kept[task]) for effect in columns]))
+    for task in range(tasks):
         rows.append((f"cosine to fine-tune {task + 1}", [_number(effect.cosine[task]) for effect in columns]))
     return rows
 
