@@ -1,0 +1,84 @@
+"""Records as the interface can rely on them: a run may come from a stranger, or from another version.
+
+What has the wrong form is left out, so that a screen shows a dash where a number should be, and lives on.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from globa_tui.coefficients import PATTERNS
+
+STATUSES = ("done", "pending", "failed", "skipped")
+_LISTS = ("relative_size", "rank", "basis_rank", "retained", "stable_rank", "effective_rank")
+_TABLES = ("norm", "orthogonality", "blocks", "inner")
+SIDES = ("left", "right")
+
+
+def clean_record(record: Mapping[str, Any]) -> dict[str, Any]:
+    """A record in which every value that the interface reads has the type that it expects, or is missing."""
+    shape = record.get("shape")
+    status = record.get("status")
+    clean: dict[str, Any] = {
+        "index": record["index"],
+        "name": str(record["name"]),
+        "shape": [dim for dim in shape if isinstance(dim, int)] if isinstance(shape, list) else [],
+        "kind": str(record.get("kind") or ""),
+        "block": record.get("block") if type(record.get("block")) is int else None,
+        "role": str(record.get("role") or ""),
+        "status": status if status in STATUSES else "failed",
+        "error": _reason(record, status),
+        "file": record.get("file"),
+        "effect": record.get("effect") if isinstance(record.get("effect"), Mapping) else None,
+    }
+    clean |= {key: _numbers(record[key]) for key in _LISTS if isinstance(record.get(key), list)}
+    clean |= {key: _table(record[key]) for key in _TABLES if isinstance(record.get(key), Mapping)}
+    seconds = _number(record.get("seconds"))
+    clean |= {"seconds": seconds} if seconds is not None else {}
+    return clean | _nested(record)
+
+
+def _reason(record: Mapping[str, Any], status: object) -> str | None:
+    if status not in STATUSES:
+        return f"the record has an unknown status {status!r:.40}"
+    said = record.get("error") or record.get("reason")
+    return str(said) if said else None
+
+
+def _nested(record: Mapping[str, Any]) -> dict[str, Any]:
+    nested: dict[str, Any] = {}
+    patterns = record.get("patterns")
+    if isinstance(patterns, Mapping) and patterns:
+        nested["patterns"] = {name: _pattern(patterns.get(name)) for name in PATTERNS}
+    for key in ("angles", "rank_at"):
+        if isinstance(record.get(key), Mapping):
+            nested[key] = {name: _numbers(each) for name, each in record[key].items() if isinstance(each, list)}
+    if "angles" in nested:
+        nested["angles"] = {side: [value or 0 for value in nested["angles"].get(side, [])] for side in SIDES}
+    if isinstance(record.get("clusters"), Mapping):
+        sides = {side: record["clusters"].get(side) for side in SIDES}
+        nested["clusters"] = {side: _table(each) for side, each in sides.items() if isinstance(each, Mapping)}
+    if isinstance(record.get("knee"), list):
+        nested["knee"] = [_table(point) for point in record["knee"] if isinstance(point, Mapping)]
+    return nested
+
+
+def _pattern(cell: object) -> dict[str, Any]:
+    values = cell if isinstance(cell, Mapping) else {}
+    return {"count": int(_number(values.get("count")) or 0), "energy": max(_number(values.get("energy")) or 0.0, 0.0)}
+
+
+def _table(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {str(key): _numbers(value) if isinstance(value, list) else _number(value) for key, value in values.items()}
+
+
+def _numbers(values: list[Any]) -> list[float | None]:
+    return [_number(value) for value in values]
+
+
+def _number(value: object) -> float | None:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        return None
+    return value
