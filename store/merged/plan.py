@@ -127,7 +127,7 @@ def _check(tensors: Sequence[OutputTensor]) -> None:
         raise StoreError(message)
     names: set[str] = set()
     for tensor in tensors:
-        if tensor.name in names or tensor.name in ("", "__metadata__"):
+        if tensor.name in names or not _is_name(tensor.name):
             fault = "is planned twice" if tensor.name in names else "is no name for a tensor"
             message = f"tensor {shown(repr(tensor.name))} {fault}; every output tensor needs a name of its own"
             raise StoreError(message)
@@ -136,3 +136,11 @@ def _check(tensors: Sequence[OutputTensor]) -> None:
             kind = f"{tensor.dtype} {shown_shape(tensor.shape)}"
             message = f"tensor {shown(tensor.name)}: {kind} cannot be written; use whole-byte types and sizes from 0"
             raise StoreError(message)
+
+
+def _is_name(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return name not in ("", "__metadata__")

@@ -258,5 +258,6 @@ def test_opening_and_indexing_load_neither_torch_nor_numpy(tmp_path: Path) -> No
         "c.TensorReader(b)\n"
         "print(sorted({'torch', 'numpy', 'h5py', 'safetensors', 'huggingface_hub'} & set(sys.modules)))"
     )
-    done = subprocess.run([sys.executable, "-c", program, str(folder)], capture_output=True, text=True, check=True)
+    command = [sys.executable, "-c", program, str(folder)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=Path(__file__).parents[2])
     assert done.stdout.strip() == "[]"
