@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float, Int64, UInt8
+from jaxtyping import Float, Int64, Integer, UInt8
 from torch import Tensor
 
 from analysis.overlap import OVERLAP_TYPES, overlap_types
@@ -91,7 +91,7 @@ def _parts(task: int, anchor: int) -> int:
 
 def _sums(codes: UInt8[Tensor, "rows cols"], values: Float[Tensor, "rows cols"], parts: int) -> Float[Tensor, " parts"]:
     """Sum of `values` over the entries of each code 1 … parts."""
-    return torch.bincount(codes.flatten().long(), weights=values.flatten(), minlength=parts + 1)[1 : parts + 1]
+    return _weighted_count(codes, values, parts + 1)[1:]
 
 
 def _inner(
@@ -103,10 +103,8 @@ def _inner(
 ) -> Float[Tensor, "_ _"]:
     """Inner products of the parts of two tasks; parts of one task have disjoint entries."""
     rows, cols = _parts(first, anchor), _parts(second, anchor)
-    joint = codes[first].long() * (cols + 1) + codes[second].long()
-    sums = torch.bincount(
-        joint.flatten(), weights=(pruned[first] * pruned[second]).flatten(), minlength=(rows + 1) * (cols + 1)
-    )
+    joint = codes[first].long() * (cols + 1) + codes[second]
+    sums = _weighted_count(joint, pruned[first] * pruned[second], (rows + 1) * (cols + 1))
     return sums.view(rows + 1, cols + 1)[1:, 1:]
 
 
@@ -141,4 +139,11 @@ def _tile_energy(
     tile: Int64[Tensor, "rows cols"], values: Float[Tensor, "rows cols"], cells: int
 ) -> Float[Tensor, " cells"]:
     """Sum of squares per tile."""
-    return torch.bincount(tile.flatten(), weights=values.double().square().flatten(), minlength=cells)
+    return _weighted_count(tile, values.double().square(), cells)
+
+
+def _weighted_count(
+    codes: Integer[Tensor, "rows cols"], values: Float[Tensor, "rows cols"], size: int
+) -> Float[Tensor, " size"]:
+    """Sum of `values` per code 0 … size − 1, in float64 also where there are none."""
+    return torch.bincount(codes.flatten(), weights=values.flatten(), minlength=size).double()
