@@ -1,4 +1,7 @@
-"""Make sure that ``analysis`` and ``store`` are ours: the names are common, and a researcher's own would be found first."""
+"""Make sure that ``analysis`` and ``store`` are ours.
+
+The names are common: a researcher's own ``analysis.py`` in the working folder would be found first.
+"""
 
 from __future__ import annotations
 

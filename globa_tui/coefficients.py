@@ -109,9 +109,10 @@ class Target:
         if self.scope == "blocks":
             block = layer.get("block")
             return block is not None and self.first <= block <= self.last
-        if self.scope == "kind":
-            return bool(layer.get("kind") == self.name)
-        return self.scope == "model" or layer.get("kind") in GROUPS[self.name]
+        if self.scope == "model":
+            return True
+        kind = layer.get("kind")
+        return kind == self.name or (self.scope == "group" and kind in GROUPS[self.name])
 
     def nearness(self) -> tuple[int, int]:
         """Sort key: what is nearer to one layer sorts later, a smaller range of blocks after a larger one."""

@@ -77,7 +77,7 @@ def exit_code(error: BaseException) -> ExitCode:
 
     # Whoever raised an error of the mathematics has loaded its module; nobody else should.
     options_error = getattr(sys.modules.get("analysis.errors"), "OptionsError", ())
-    if isinstance(error, SettingsError | store_errors.OutputExistsError) or isinstance(error, options_error):
+    if isinstance(error, (SettingsError, store_errors.OutputExistsError, options_error)):
         return ExitCode.USAGE
     if isinstance(error, store_errors.MismatchError):
         return ExitCode.MISMATCH
@@ -86,7 +86,7 @@ def exit_code(error: BaseException) -> ExitCode:
     return ExitCode.FAILED
 
 
-def message(error: BaseException) -> str:
+def one_line(error: BaseException) -> str:
     """One line that says what is wrong; of an exception that nobody foresaw, also its type."""
     text = " ".join(str(error).splitlines()) if not _expected(error) else str(error)
     if isinstance(error, KeyboardInterrupt):
@@ -101,12 +101,15 @@ def message(error: BaseException) -> str:
     return printable("; ".join([text, *(" ".join(str(note).splitlines()) for note in notes)]))
 
 
+message = one_line
+
+
 def fail(error: BaseException, *, debug: bool = False, stream: TextIO | None = None) -> ExitCode:
     """Print ``globa-tui: …`` on stderr (with `debug` the traceback before it) and return the exit code."""
     stream = stream or sys.stderr
     if debug:
         print(*map(printable, _trace(error)), sep="\n", file=stream)
-    say(message(error), stream=stream)
+    say(one_line(error), stream=stream)
     return exit_code(error)
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 
 from globa_tui.coefficients import RecipeError
+from globa_tui.diagnostics import printable
 
 MAX_BYTES = 1_000_000
 
@@ -84,6 +85,13 @@ class _Dumper(yaml.SafeDumper):
     def ignore_aliases(self, data: object) -> bool:
         return True
 
+    def represent_text(self, text: str) -> yaml.ScalarNode:
+        # Other styles write some separators as they are, and readers fold those into blanks.
+        style = None if printable(text) == text else '"'
+        return self.represent_scalar("tag:yaml.org,2002:str", text, style=style)
+
+
+_Dumper.add_representer(str, _Dumper.represent_text)
 
 # YAML 1.1, which PyYAML reads, takes 1e-3 for a word.
 for _kind in (_Loader, _Dumper):

@@ -6,7 +6,7 @@ import math
 import re
 from typing import Any
 
-from globa_tui.coefficients import RecipeError, number
+from globa_tui.coefficients import RecipeError
 
 _SIZE_UNITS = {"": 1, "B": 1} | {
     f"{letter}{binary}B": (1024 if binary else 1000) ** power
@@ -42,6 +42,17 @@ def about_size(size: float) -> str:
             return f"{size:.0f} {unit}" if unit == "B" else f"{size:.3g} {unit}"
         size /= 1000
     return f"{size:,.3g} TB" if size < 999.5 else f"{size:,.0f} TB"
+
+
+def about_time(seconds: float) -> str:
+    """A time for people, in two units at most, such as ``1 h 12 min``."""
+    whole = max(0, round(seconds))
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    hours, minutes = whole // 3600, whole % 3600 // 60
+    return f"{hours} h {minutes} min" if hours < 48 else f"{hours // 24} d {hours % 24} h"
 
 
 def parse_numbers(flag: str, text: str) -> tuple[float, ...]:
@@ -88,6 +99,3 @@ def _scalar(text: str) -> Any:
     except ValueError:
         return word
     return value if math.isfinite(value) else word
-
-
-__all__ = ["about_size", "format_size", "number", "param_text", "parse_numbers", "parse_param", "parse_size"]

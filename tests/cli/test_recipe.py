@@ -54,7 +54,7 @@ BOMB = "a: &a [x,x]\n" + "".join(f"{b}: &{b} [{', '.join([f'*{a}'] * 9)}]\n" for
 @pytest.mark.parametrize(
     ("text", "named"),
     [
-        (BOMB, "line 2: aliases (*name) are not allowed"),
+        pytest.param(BOMB, "line 2: aliases (*name) are not allowed", id="bomb"),
         ("run: !!python/object/apply:os.system [id]", "could not determine a constructor for the tag"),
         ("run: !secret x", "could not determine a constructor for the tag '!secret'"),
         ("run: x\ncoeficients: {A: 1}", "unknown key 'coeficients'; known are base, coefficients"),
@@ -64,11 +64,11 @@ BOMB = "a: &a [x,x]\n" + "".join(f"{b}: &{b} [{', '.join([f'*{a}'] * 9)}]\n" for
         ("1: x", "the key 1 is not a word"),
         ("- run", "a recipe is a mapping of words to values, this is list"),
         ("", "a recipe is a mapping of words to values, this is NoneType"),
-        ("[" * 5000, "nested too deeply"),
+        pytest.param("[" * 5000, "nested too deeply", id="deep"),
         ("run: [", "line 1: expected the node content"),
         ("run: \x07", "recipe: unacceptable character"),
         ("run: 2024-99-99", "cannot be read as YAML"),
-        ("run: 1" + "0" * 5000, "cannot be read as YAML"),
+        pytest.param("run: 1" + "0" * 5000, "cannot be read as YAML", id="long"),
         ("run: 3", "run: 3 is not text"),
         ("run: no", "run: False is not text"),
         ("base: x", "a recipe needs `run`, or `base` and at least one of `fine_tuned`"),

@@ -1,0 +1,99 @@
+"""``globa-tui analyze``."""
+
+from __future__ import annotations
+
+import shlex
+import signal
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from globa_tui.cli import options as opt
+
+if TYPE_CHECKING:
+    from globa_tui.cli.progress import Display
+    from globa_tui.jobs.analyze import Summary
+    from globa_tui.jobs.settings import AnalysisRequest
+
+EXAMPLE = """
+globa-tui analyze ./llama-2-7b ./wizard-math ./code --store math-code
+globa-tui analyze ./base ./ft1 ./ft2 --store attention --include self_attn --eta 0.9
+"""
+
+
+def analyze(
+    sources: opt.SourceArguments,
+    store: Annotated[str, typer.Option("--store", metavar="RUN", help="Run folder, new or to be resumed.")],
+    preset: opt.AnalysisPresetOption = None,
+    svd_energy: opt.SvdEnergyOption = "0.90,0.99",
+    eta: opt.EtaOption = None,
+    basis_energy: opt.BasisEnergyOption = 0.999,
+    basis: opt.BasisOption = "canonical",
+    anchor: opt.AnchorOption = 1,
+    include: opt.IncludeOption = None,
+    exclude: opt.ExcludeOption = None,
+    device: opt.DeviceOption = "auto",
+    precision: opt.PrecisionOption = "float32",
+    factors: opt.FactorsOption = True,
+    fresh: opt.FreshOption = False,
+    download: opt.DownloadOption = False,
+    quiet: opt.QuietOption = False,
+    as_json: opt.JsonOption = False,
+) -> int:
+    """Analyse checkpoints layer by layer into RUN. Run it again to resume; finished layers are never lost.
+
+    Comma lists hold one value for each fine-tune, in order; one value serves all.
+    """
+    import json
+
+    from globa_tui.cli.announce import announce
+    from globa_tui.cli.progress import display
+    from globa_tui.diagnostics import ExitCode, printable, say
+    from globa_tui.jobs.settings import AnalysisRequest
+
+    base, fine_tuned = opt.split_sources(sources)
+    settings = opt.analysis_settings(
+        svd_energy=svd_energy,
+        eta=eta,
+        basis_energy=basis_energy,
+        basis=basis,
+        anchor=anchor,
+        include=include,
+        exclude=exclude,
+        device=device,
+        precision=precision,
+        factors=factors,
+        preset=preset,
+    ).for_tasks(len(fine_tuned))
+    request = AnalysisRequest(base, fine_tuned, opt.run_path(store), settings, fresh=fresh, download=download)
+    announce(request, quiet=quiet)
+    with display("analysing", quiet=quiet) as shown:
+        summary = _run(request, shown)
+    for line in summary.warnings:
+        say(f"warning: {line}")
+    if as_json:
+        print(json.dumps({"schema": 1, "run": str(request.store), **asdict(summary)}))
+    else:
+        print(printable(request.store))
+    if not summary.failed:
+        return ExitCode.DONE
+    names = ", ".join(summary.failed[:3]) + (", ..." if len(summary.failed) > 3 else "")
+    say(f"{len(summary.failed)} layers failed: {names}; `globa-tui show {store}` says why")
+    return ExitCode.FAILED
+
+
+def _run(request: AnalysisRequest, shown: Display) -> Summary:
+    from globa_tui.diagnostics import Interrupted
+    from globa_tui.jobs.analyze import run_analysis
+    from globa_tui.jobs.reporter import JobCancelledError, Reporter
+
+    def stop_on_signal(reporter: Reporter) -> None:
+        signal.signal(signal.SIGTERM, lambda number, frame: reporter.stop())
+
+    try:
+        return run_analysis(request, shown.follow, stop_on_signal)
+    except (KeyboardInterrupt, JobCancelledError):
+        again = shlex.join(["globa-tui", "resume", str(request.store)])
+        msg = f"interrupted; finished layers are kept in {request.store}; go on with: {again}"
+        raise Interrupted(msg) from None

@@ -1,0 +1,131 @@
+"""From the words of ``globa-tui merge`` to a recipe."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from globa_tui.coefficients import RecipeError
+from globa_tui.diagnostics import UsageError
+from globa_tui.recipe import Recipe, parse_coef
+from globa_tui.values import parse_numbers, parse_param, parse_size
+
+
+@dataclass(frozen=True)
+class MergeWords:
+    """What was given on the command line; None or empty where nothing was."""
+
+    coef: Sequence[str] = ()
+    preset: str | None = None
+    method: str | None = None
+    param: Sequence[str] = ()
+    skip_weights: str | None = None
+    dtype: str | None = None
+    shard_size: str | None = None
+
+
+def recipe_of(sources: Sequence[str], words: MergeWords) -> Recipe:
+    """The recipe that a command line means.
+
+    One source that ends in ``.yaml`` or ``.yml`` is a recipe, any other single source is a run, more are checkpoints.
+
+    Raises
+    ------
+    UsageError
+        When the words do not go together.
+    """
+    if len(sources) > 1:
+        recipe = Recipe(base=sources[0], fine_tuned=tuple(sources[1:]))
+    elif Path(sources[0]).suffix.lower() in (".yaml", ".yml"):
+        recipe = read_recipe(Path(sources[0]))
+    else:
+        recipe = Recipe(run=sources[0])
+    recipe = _with_method(recipe, words)
+    recipe = _with_coefficients(recipe, words)
+    changes: dict[str, Any] = {}
+    if words.skip_weights is not None:
+        changes["skip_weights"] = parse_numbers("--skip-weights", words.skip_weights)
+    if words.dtype is not None:
+        changes["dtype"] = words.dtype
+    if words.shard_size is not None:
+        changes["shard_size"] = parse_size(words.shard_size)
+    return dataclasses.replace(recipe, **changes)
+
+
+def read_recipe(path: Path) -> Recipe:
+    """A recipe file: ours, or mergekit's YAML."""
+    return Recipe.read(path)
+
+
+def _with_method(recipe: Recipe, words: MergeWords) -> Recipe:
+    """The recipe with its method and parameters; for any other method than ``globa`` a run only names checkpoints."""
+    from globa_tui.jobs.settings import AnalysisSettings
+
+    params = dict(parse_param(text) for text in words.param)
+    if len(params) < len(words.param):
+        msg = "--param: a parameter is given twice"
+        raise UsageError(msg)
+    if words.method is not None and words.method != recipe.method:
+        # Parameters of one method mean nothing to another.
+        recipe = dataclasses.replace(recipe, method=words.method, params={}, settings={})
+    if recipe.method == "globa":
+        known = {field.name for field in dataclasses.fields(AnalysisSettings)}
+        settings = {name: _as_setting(name, params.pop(name)) for name in list(params) if name in known}
+        if settings and recipe.run is not None:
+            name = next(iter(settings))
+            msg = f"--param {name}: {recipe.run} was analysed with its own; merge from checkpoints to change it"
+            raise UsageError(msg)
+        AnalysisSettings.from_dict(settings)
+        recipe = dataclasses.replace(recipe, settings={**recipe.settings, **settings})
+    elif recipe.run is not None:
+        recipe = dataclasses.replace(_from_run_sources(recipe), run=None)
+    return dataclasses.replace(recipe, params={**recipe.params, **params})
+
+
+def _as_setting(name: str, value: Any) -> Any:
+    from globa_tui.jobs.settings import AnalysisSettings
+
+    if isinstance(getattr(AnalysisSettings, name), tuple):
+        return value if isinstance(value, list) else [value]
+    return value
+
+
+def _from_run_sources(recipe: Recipe) -> Recipe:
+    from globa_tui.jobs.sources import sources_of
+    from store.run import Run
+
+    assert recipe.run is not None
+    base, fine_tuned = sources_of(Run.open(recipe.run).manifest)
+    return dataclasses.replace(recipe, base=base, fine_tuned=fine_tuned)
+
+
+def _with_coefficients(recipe: Recipe, words: MergeWords) -> Recipe:
+    from globa_tui.presets import merge_preset
+
+    if recipe.method != "globa" and (words.coef or words.preset):
+        option = "--coef" if words.coef else "--preset"
+        msg = f"{option} is for the method globa; {recipe.method} takes --param NAME=VALUE"
+        raise UsageError(msg)
+    if words.preset is not None:
+        recipe = dataclasses.replace(recipe, coefficients=merge_preset(words.preset).coefficients)
+    for text in words.coef:
+        recipe = recipe.with_override(parse_coef(text))
+    return recipe
+
+
+def refuse_unmatched(recipe: Recipe, layers: Sequence[Mapping[str, Any]]) -> None:
+    """Refuse coefficients for something that the model does not have: most likely it is misspelt.
+
+    Raises
+    ------
+    RecipeError
+        Naming the first such target, and the kinds there are.
+    """
+    unmatched = recipe.unmatched(layers)
+    if unmatched:
+        kinds = sorted({str(layer["kind"]) for layer in layers if layer.get("role") == "matrix"})
+        msg = f"{unmatched[0]}: no layer is meant by that; the kinds are {', '.join(kinds)}"
+        raise RecipeError(msg)

@@ -1,0 +1,37 @@
+"""Asking the jobs of a run for something."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from globa_tui.cli.options import run_path
+
+if TYPE_CHECKING:
+    from globa_tui.jobs.protocol import Command, Kind
+
+
+def ask(run: str, command: Command, consequence: str) -> None:
+    """Ask every job that runs on a run for the same thing, and say what will happen.
+
+    Raises
+    ------
+    JobNotRunningError
+        When nothing runs there.
+    """
+    from globa_tui.diagnostics import say
+    from globa_tui.jobs import client
+
+    path = run_path(run)
+    kinds: list[Kind] = running(path) or ["analyze"]
+    for kind in kinds:
+        status = client.request(path, kind, command)
+        where = f"process {status.pid} on {status.host}"
+        say(f"{path}: {kind} ({where}) {consequence}; see `globa-tui status {run}`")
+
+
+def running(path: Path) -> list[Kind]:
+    """The kinds of the jobs that run on a run."""
+    from globa_tui.cli.runs import jobs_of
+
+    return [status.kind for status, alive in jobs_of(path) if not status.ended and alive != "dead"]

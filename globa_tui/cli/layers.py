@@ -1,0 +1,147 @@
+"""From the records of a run to what `show` prints: the table of layers, CSV rows, the JSON document."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from globa_tui.cli.tables import Cell, Table
+from globa_tui.coefficients import PATTERNS
+
+Record = Mapping[str, Any]
+
+TYPES = PATTERNS[1:]
+"""The six types, which partition the retained entries of the second task's matrix."""
+
+SCHEMA = 1
+_SIDES = ("left", "right")
+_ALWAYS: Mapping[str, Any] = {
+    "name": None,
+    "shape": None,
+    "kind": None,
+    "block": None,
+    "status": "pending",
+    "error": None,
+    "norm": None,
+    "rank": None,
+    "basis_rank": None,
+    "clusters": None,
+    "patterns": None,
+    "inner": None,
+    "orthogonality": None,
+    "alignment": {},
+    "conflict": {},
+}
+
+
+def document(run: Mapping[str, Any], records: Sequence[Record]) -> dict[str, Any]:
+    """The document of ``show --json``: every layer has every key of the schema, null where nothing is known yet."""
+    return {"schema": SCHEMA, "run": dict(run), "layers": [_layer(record) for record in records]}
+
+
+def document_text(document: Mapping[str, Any]) -> str:
+    """The document as JSON with a line for each layer, so that it can be searched and compared line by line."""
+    layers = ",\n".join(json.dumps(layer, allow_nan=False) for layer in document["layers"])
+    return f'{{"schema":{SCHEMA},\n"run":{json.dumps(document["run"], allow_nan=False)},\n"layers":[\n{layers}\n]}}\n'
+
+
+def _layer(record: Record) -> dict[str, Any]:
+    known = {key: value for key, value in record.items() if key != "stored"}
+    plain: dict[str, Any] = _finite({**_ALWAYS, **known})
+    return plain
+
+
+def layer_table(records: Sequence[Record]) -> Table:
+    """One row for each layer that is analysed or waits for it, and a row for all of them together."""
+    columns = ["layer", "shape", "ranks", "orth left", "orth right", *(f"{t} %" for t in TYPES), "clusters %", "status"]
+    listed = [record for record in records if record["status"] != "skipped"]
+    done = [record for record in listed if record["status"] == "done"]
+    total = [f"{len(done)} of {len(listed)} layers", "", "", *_measures(_summed(done)), ""]
+    rows = [[r["name"], _shape(r), _ranks(r), *_measures(_summed([r])), r["status"]] for r in listed]
+    return Table(columns, rows, total, left=frozenset({"layer", "shape", "ranks", "status"}))
+
+
+def csv_rows(records: Sequence[Record], tasks: int) -> tuple[list[str], list[list[Cell]]]:
+    """Columns and rows of ``show --csv``; one rank and one norm for each of the `tasks` fine-tunes."""
+    columns = ["name", "kind", "block", "role", "status", "rows", "columns", "norm_base"]
+    columns += [f"norm_task_{task}" for task in range(1, tasks + 1)] + [f"rank_{task}" for task in range(1, tasks + 1)]
+    columns += ["basis_rank_left", "basis_rank_right", "orthogonality_left", "orthogonality_right"]
+    columns += [f"{what}_{pattern}" for pattern in PATTERNS for what in ("count", "energy")]
+    columns += [f"clusters_{what}_{side}" for side in _SIDES for what in ("directions", "energy")] + ["error"]
+    return columns, [_csv_row(record, tasks) for record in records]
+
+
+def _csv_row(record: Record, tasks: int) -> list[Cell]:
+    shape = list(record.get("shape") or ())
+    row: list[Cell] = [record.get(key) for key in ("name", "kind", "block", "role", "status")]
+    row += (shape + [None, None])[:2]
+    row.append(_get(record, "norm", "base"))
+    row += [_get(record, "norm", "task_vectors", task) for task in range(tasks)]
+    row += [_get(record, "rank", task) for task in range(tasks)]
+    row += [_get(record, "basis_rank", side) for side in range(2)]
+    row += [_get(record, "orthogonality", side) for side in _SIDES]
+    row += [_get(record, "patterns", pattern, what) for pattern in PATTERNS for what in ("count", "energy")]
+    row += [_get(record, "clusters", side, what) for side in _SIDES for what in ("directions", "energy")]
+    return [*row, record.get("error")]
+
+
+def _get(record: Any, *path: str | int) -> Any:
+    for key in path:
+        try:
+            record = record[key]
+        except (KeyError, IndexError, TypeError):
+            return None
+    return None if isinstance(record, float) and not math.isfinite(record) else record
+
+
+class _Sums:
+    """Numerators and denominators of the shares in a row, over one layer or over many."""
+
+    def __init__(self) -> None:
+        self.orthogonality = dict.fromkeys(_SIDES, 0.0)
+        self.min_rank = 0
+        self.energy = dict.fromkeys(TYPES, 0.0)
+        self.clustered = 0
+        self.basis = 0
+
+
+def _summed(records: Sequence[Record]) -> _Sums:
+    sums = _Sums()
+    for record in records:
+        rank = min(record.get("rank") or [0])
+        sums.min_rank += rank
+        for side in _SIDES:
+            sums.orthogonality[side] += rank * (_get(record, "orthogonality", side) or 0.0)
+            sums.clustered += _get(record, "clusters", side, "directions") or 0
+        for name in TYPES:
+            sums.energy[name] += _get(record, "patterns", name, "energy") or 0.0
+        sums.basis += sum(record.get("basis_rank") or [0])
+    return sums
+
+
+def _measures(sums: _Sums) -> list[str]:
+    retained = sum(sums.energy.values())
+    cells = [f"{sums.orthogonality[side] / sums.min_rank:.3f}" if sums.min_rank else "-" for side in _SIDES]
+    cells += [f"{100 * sums.energy[name] / retained:.1f}" if retained else "-" for name in TYPES]
+    return [*cells, f"{100 * sums.clustered / sums.basis:.1f}" if sums.basis else "-"]
+
+
+def _shape(record: Record) -> str:
+    return "x".join(map(str, record.get("shape") or ()))
+
+
+def _ranks(record: Record) -> str:
+    return "/".join(map(str, record.get("rank") or ())) or "-"
+
+
+def _finite(value: Any) -> Any:
+    """The value with NaN and infinities as null: JSON has no word for them."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return value

@@ -1,0 +1,91 @@
+"""``globa-tui merge``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from globa_tui.cli import options as opt
+
+EXAMPLE = """
+globa-tui merge math-code -o merged --preset a-only --coef 'mlp:D-=0.5'
+globa-tui merge ./base ./ft1 ./ft2 -o merged --method task_arithmetic --param scale=0.4
+globa-tui merge merged/globa_recipe.yaml -o again
+"""
+
+
+def merge(
+    sources: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="RUN | BASE FT1 FT2 | RECIPE.yaml",
+            show_default=False,
+            help="An analysis to merge from, or the base and its fine-tunes, or a recipe.",
+        ),
+    ],
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="OUT", help="Folder to write; complete or absent.")],
+    coef: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--coef",
+            metavar="COEF",
+            help="A=1,B=0.5 for the model, or after 'mlp:', 'q_proj:', 'blocks 0-7:', 'layer NAME:'; nearest wins. "
+            "Patterns that are not named keep the preset's coefficient. Repeatable.",
+        ),
+    ] = None,
+    preset: Annotated[
+        str | None,
+        typer.Option(
+            "--preset",
+            metavar="NAME",
+            help="readme, all, a-only, d-minus, uniform-0.6, no-d-minus-0.7 or math-instruct-7b.  [default: readme]",
+        ),
+    ] = None,
+    method: Annotated[
+        str | None, typer.Option("--method", metavar="NAME", help="Merge method.  [default: globa]")
+    ] = None,
+    param: Annotated[
+        list[str] | None,
+        typer.Option("--param", metavar="K=V", help="Parameter of the method; a comma list per fine-tune. Repeatable."),
+    ] = None,
+    skip_weights: Annotated[
+        str | None,
+        typer.Option("--skip-weights", metavar="W,W", help="Weights of what is not a matrix.  [default: the mean]"),
+    ] = None,
+    dtype: Annotated[
+        str | None,
+        typer.Option("--dtype", metavar="DTYPE", help="float32, float16, bfloat16 or float64.  [default: the base's]"),
+    ] = None,
+    shard_size: Annotated[
+        str | None, typer.Option("--shard-size", metavar="SIZE", help="Most bytes in one file.  [default: 5GB]")
+    ] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace OUT if it is there.", show_default=False)
+    ] = False,
+    allow_failed: Annotated[
+        bool,
+        typer.Option(
+            "--allow-failed",
+            help="Merge layers whose analysis failed like vectors; NaN and infinity pass through.",
+            show_default=False,
+        ),
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would be done and print the recipe.", show_default=False)
+    ] = False,
+    device: opt.DeviceOption = "auto",
+    download: opt.DownloadOption = False,
+    quiet: opt.QuietOption = False,
+    as_json: opt.JsonOption = False,
+) -> None:
+    """Merge into a Hugging Face folder. From an analysis, straight from checkpoints, or as a recipe says."""
+    from globa_tui.cli.build_recipe import MergeWords, recipe_of
+    from globa_tui.cli.run_merge import dry_run as preview
+    from globa_tui.cli.run_merge import run
+
+    words = MergeWords(coef or (), preset, method, param or (), skip_weights, dtype, shard_size)
+    recipe = recipe_of(sources, words)
+    choices = {"overwrite": overwrite, "device": device, "download": download, "allow_failed": allow_failed}
+    (preview if dry_run else run)(recipe, out, choices, quiet=quiet, as_json=as_json)

@@ -1,0 +1,16 @@
+"""``globa-tui pause``."""
+
+from __future__ import annotations
+
+from globa_tui.cli.control import ask
+from globa_tui.cli.options import RunArgument
+
+EXAMPLE = """
+globa-tui pause math-code
+globa-tui resume math-code
+"""
+
+
+def pause(run: RunArgument) -> None:
+    """Let the jobs of RUN wait until `resume`. They finish the layer they are at."""
+    ask(run, "pause", "pauses after the layer it is at")

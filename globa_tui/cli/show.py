@@ -1,0 +1,82 @@
+"""``globa-tui show``."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any
+
+import typer
+
+from globa_tui.cli.options import JsonOption, ReadableRun, run_path
+
+EXAMPLE = """
+globa-tui show math-code
+globa-tui show math-code --layer model.layers.3.mlp.up_proj.weight
+globa-tui show math-code --json | jq '.layers[0].orthogonality'
+"""
+
+
+def show(
+    run: ReadableRun,
+    layer: Annotated[
+        str | None, typer.Option("--layer", metavar="NAME", help="Only this layer, with all its numbers.")
+    ] = None,
+    as_json: JsonOption = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Print comma-separated values, one row per layer.")] = False,
+) -> None:
+    """Print what the analysis found, layer by layer.
+
+    Percentages are shares of the energy that pruning retains of task 2; 'orth' is the overlap of the tasks'
+    spaces, 0 orthogonal and 1 contained; 'clusters' is the share of basis directions that no SVD determines.
+    """
+    from globa_tui.cli import layers, tables
+    from globa_tui.cli.one_layer import layer_sheet
+    from globa_tui.cli.runs import reading, run_document
+    from globa_tui.diagnostics import UsageError
+    from store.run import Run
+
+    if as_json and as_csv:
+        msg = "--json and --csv exclude each other"
+        raise UsageError(msg)
+    opened = Run.open(run_path(run))
+    with reading(opened):
+        records = opened.records()
+        shown = records if layer is None else [_find(records, layer)]
+        if as_json:
+            document = layers.document(run_document(opened, records), shown)
+            sys.stdout.write(layers.document_text(document))
+        elif as_csv:
+            tasks = sum(source.get("role") != "base" for source in opened.manifest["sources"])
+            sys.stdout.write(tables.csv_text(*layers.csv_rows(shown, tasks)))
+        elif layer is not None:
+            tables.show_table(layer_sheet(shown[0]))
+        else:
+            tables.show_table(layers.layer_table(records))
+            _remarks(records)
+
+
+def _find(records: Sequence[Mapping[str, Any]], name: str) -> Mapping[str, Any]:
+    from difflib import get_close_matches
+
+    from globa_tui.diagnostics import UsageError
+
+    for record in records:
+        if record["name"] == name:
+            return record
+    near = get_close_matches(name, [str(record["name"]) for record in records], n=1)
+    msg = f"no layer is called {name!r}; " + (f"did you mean {near[0]!r}?" if near else "see `globa-tui show RUN`")
+    raise UsageError(msg)
+
+
+def _remarks(records: Sequence[Mapping[str, Any]]) -> None:
+    from globa_tui.diagnostics import say
+
+    failed = [record for record in records if record["status"] == "failed"]
+    for record in failed[:10]:
+        say(f"failed: {record['name']}: {record['error']}")
+    if len(failed) > 10:
+        say(f"{len(failed) - 10} more failed; --csv lists them all")
+    skipped = sum(record["status"] == "skipped" for record in records)
+    if skipped:
+        say(f"tensors that are no matrices, or were left out: {skipped}; --csv lists them")

@@ -1,0 +1,110 @@
+"""Exit codes, the one line on stderr, and text that cannot steer a terminal."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from rich.text import Text
+from textual.content import Content
+
+from analysis.errors import NotFiniteError, OptionsError
+from globa_tui.coefficients import RecipeError
+from globa_tui.diagnostics import ExitCode, Interrupted, exit_code, fail, markup_safe, one_line, printable
+from globa_tui.jobs.settings import SettingsError
+from store import errors
+from tests.cli.records import call
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (RuntimeError("x"), ExitCode.FAILED),
+        (OSError(2, "No such file", "f"), ExitCode.FAILED),
+        (MemoryError(), ExitCode.FAILED),
+        (NotFiniteError("x"), ExitCode.FAILED),
+        (OptionsError("x"), ExitCode.USAGE),
+        (SettingsError("x"), ExitCode.USAGE),
+        (RecipeError("x"), ExitCode.USAGE),
+        (Interrupted("x"), ExitCode.INTERRUPTED),
+        (KeyboardInterrupt(), ExitCode.INTERRUPTED),
+        (errors.CheckpointError("x"), ExitCode.FAILED),
+        (errors.DiskFullError(Path("f"), 2, 1), ExitCode.FAILED),
+        (errors.OutputExistsError("x"), ExitCode.USAGE),
+        (errors.MismatchError("x"), ExitCode.MISMATCH),
+        (errors.RunNotFoundError("x"), ExitCode.STORE),
+        (errors.RunBusyError("x"), ExitCode.STORE),
+        (errors.RunDamagedError("x"), ExitCode.STORE),
+        (errors.RunForeignError("x"), ExitCode.STORE),
+        (errors.RunIncompleteError("x"), ExitCode.STORE),
+    ],
+)
+def test_exit_codes(error: BaseException, code: ExitCode) -> None:
+    assert exit_code(error) == code
+
+
+def test_messages() -> None:
+    assert one_line(errors.CheckpointError("a\x1b[31m\nb")) == r"a\x1b[31m\nb"
+    assert one_line(RuntimeError("two\nlines")) == "RuntimeError: two lines (--debug shows where)"
+    assert one_line(OSError(13, "Permission denied", "dir/file")) == "dir/file: Permission denied"
+    assert one_line(MemoryError()) == "out of memory"
+    assert one_line(KeyboardInterrupt()) == "interrupted"
+    noted = errors.RunDamagedError("damaged")
+    noted.add_note("while reading /layers/3")
+    assert one_line(noted) == "damaged; while reading /layers/3"
+
+
+def test_fail_prints_one_line_and_with_debug_the_traceback() -> None:
+    def broken() -> ExitCode:
+        stream = io.StringIO()
+        try:
+            msg = "no\x07"
+            raise errors.RunBusyError(msg)
+        except errors.RunBusyError as error:
+            short, long = fail(error, stream=stream), fail(error, debug=True, stream=stream)
+        assert short == long
+        lines = stream.getvalue().splitlines()
+        assert lines[0] == lines[-1] == r"globa-tui: no\x07"
+        assert any("test_diagnostics.py" in line for line in lines)
+        assert "\x07" not in stream.getvalue()
+        return short
+
+    assert broken() == ExitCode.STORE
+
+
+@given(st.text(st.characters(codec="utf-8") | st.sampled_from("\udc80\ud800\x85")))
+def test_printable_is_one_line_of_what_can_be_seen(text: str) -> None:
+    shown = printable(text)
+    assert not any(ord(character) < 32 or 127 <= ord(character) < 160 for character in shown)
+    assert not {"\u202e", "\u2028", "\u200b", "\ufeff"} & set(shown)
+    shown.encode()
+    assert printable(shown) == shown
+
+
+@given(st.text(st.sampled_from("a[]/\\b=,0 @") | st.characters(), max_size=12))
+def test_markup_safe_is_literal_in_rich_and_textual(text: str) -> None:
+    shown = printable(text)
+    assert Content.from_markup(markup_safe(text)).plain == shown
+    if not shown.endswith("\\") and "\\" not in shown:
+        assert Text.from_markup(markup_safe(text), emoji=False).plain == shown
+
+
+def test_command_line_errors_are_one_line() -> None:
+    for words, said in [
+        (("bogus",), "No such command 'bogus'; see `globa-tui --help`"),
+        (("show", "--foo"), "No such option: --foo; see `globa-tui show --help`"),
+        (("show",), "Missing argument 'RUN'; see `globa-tui show --help`"),
+    ]:
+        result = call(*words)
+        assert (result.code, result.out, result.err) == (2, "", f"globa-tui: {said}\n")
+
+
+def test_debug_works_in_any_place(tmp_path: Path) -> None:
+    for words in (("--debug", "show", str(tmp_path)), ("show", str(tmp_path), "--debug")):
+        result = call(*words)
+        assert result.code == 4
+        assert "Traceback" in result.err
+    assert "Traceback" not in call("show", str(tmp_path)).err
