@@ -1,0 +1,76 @@
+"""Pruning and the six types, against their definitions."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from analysis.errors import OptionsError
+from analysis.overlap import OVERLAP_TYPES, OverlapType, overlap_types
+from analysis.prune import prune_to_energy
+from tests.reference import globa
+
+
+def matrix(rows: int, cols: int, seed: int, density: float = 1.0) -> torch.Tensor:
+    rng = np.random.default_rng(seed)
+    values = rng.normal(size=(rows, cols)) * (rng.random((rows, cols)) < density)
+    return torch.from_numpy(np.round(values, 1))  # rounded: equal squares do occur
+
+
+sizes = st.integers(0, 9)
+
+
+@settings(deadline=None, max_examples=150)
+@given(sizes, sizes, st.integers(0, 10_000), st.floats(0.01, 1.0))
+def test_pruning_keeps_the_fewest_entries_that_reach_the_energy(rows, cols, seed, eta):
+    core = matrix(rows, cols, seed)
+    kept = prune_to_energy(core, eta)
+    squares, kept_squares = core.square(), kept[kept != 0].square()
+    total = float(squares.sum())
+    assert torch.equal(kept[kept != 0], core[kept != 0])
+    if total == 0:
+        assert not kept.any()
+        return
+    assert float(kept_squares.sum()) >= eta * total * (1 - 1e-12)
+    if eta < 1:
+        assert float(kept_squares.sum() - kept_squares.min()) < eta * total
+    left_out = squares[(kept == 0) & (core != 0)]
+    assert left_out.numel() == 0 or float(left_out.max()) <= float(kept_squares.min())
+
+
+def test_pruning_agrees_with_the_reference_entry_by_entry():
+    core = matrix(12, 17, 3)
+    for eta in (0.2, 0.8, 0.95, 1.0):
+        np.testing.assert_array_equal(prune_to_energy(core, eta).numpy(), globa.prune(core.numpy(), eta))
+
+
+def test_what_is_rounding_counts_as_zero():
+    core = torch.tensor([[1.0, 1e-9], [0.5, 0.0]])
+    assert int((prune_to_energy(core, 1.0) != 0).sum()) == 3
+    assert int((prune_to_energy(core, 1.0, rounding=1e-8) != 0).sum()) == 2
+
+
+@pytest.mark.parametrize("eta", [0.0, -1.0, 1.5, float("nan")])
+def test_eta_outside_its_range_is_refused(eta):
+    with pytest.raises(OptionsError, match="eta is"):
+        prune_to_energy(torch.ones(2, 2), eta)
+
+
+@settings(deadline=None, max_examples=150)
+@given(sizes, sizes, st.integers(0, 10_000), st.floats(0, 1), st.floats(0, 1))
+def test_types_follow_the_appendix_and_partition_the_entries(rows, cols, seed, first_density, second_density):
+    first, second = matrix(rows, cols, seed, first_density), matrix(rows, cols, seed + 1, second_density)
+    codes = overlap_types(first, second)
+    wanted = globa.types(first.numpy(), second.numpy())
+    for kind in OVERLAP_TYPES:
+        part = torch.where(codes == kind.value, second, 0.0)
+        np.testing.assert_array_equal(part.numpy(), wanted[kind.label], err_msg=kind.label)
+    assert torch.equal(codes != 0, second != 0)
+
+
+def test_every_type_once():
+    first = torch.tensor([[1.0, -1.0, 0.0, 0.0], [0.0, 2.0, 0.0, 0.0], [0.0, 0.0, 0.0, 0.0]])
+    second = torch.tensor([[3.0, 2.0, 1.0, 0.0], [5.0, 0.0, 0.0, 0.0], [1.0, 0.0, 4.0, 0.0]])
+    labels = [[OverlapType(code).label for code in row] for row in overlap_types(first, second).tolist()]
+    assert labels == [["D+", "D-", "C", ""], ["E", "", "", ""], ["B", "", "A", ""]]
