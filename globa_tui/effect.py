@@ -12,7 +12,7 @@ What truncation removed, and tensors that were not analysed, are not in these nu
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -149,17 +149,6 @@ class EffectTable:
 def as_array(coefficients: Mapping[str, float]) -> Floats:
     """Coefficients by name as an array in the order of `PATTERNS`."""
     return np.array([float(coefficients[pattern]) for pattern in PATTERNS])
-
-
-def pattern_energy(records: Iterable[Mapping[str, Any]]) -> dict[str, tuple[int, float]]:
-    """Sum the count and the energy of every pattern over the finished records."""
-    totals: dict[str, tuple[int, float]] = dict.fromkeys(PATTERNS, (0, 0.0))
-    for record in records:
-        for pattern, cell in (record.get("patterns") or {}).items():
-            if pattern in totals:
-                count, energy = totals[pattern]
-                totals[pattern] = (count + int(cell["count"]), energy + float(cell["energy"]))
-    return totals
 
 
 def _ratio(part: float, whole: float) -> float:

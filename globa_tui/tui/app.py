@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -13,8 +14,8 @@ from textual.app import App, SystemCommand
 from textual.screen import Screen
 
 from globa_tui.diagnostics import ExitCode
-from globa_tui.tui.bindings import SCOPES, Scope, bindings, scope_of
-from globa_tui.tui.commands import LayerCommands, focused_scopes
+from globa_tui.tui import screens
+from globa_tui.tui.bindings import SCOPES, bindings, scope_of
 from globa_tui.tui.disk import PERIOD, Disk
 from globa_tui.tui.edits import RecipeEditor
 from globa_tui.tui.messages import (
@@ -28,11 +29,8 @@ from globa_tui.tui.messages import (
     Trouble,
 )
 from globa_tui.tui.model import RunModel
-from globa_tui.tui.screens.base import InspectScreen
-from globa_tui.tui.screens.job import JobScreen
-from globa_tui.tui.screens.layers import LayersScreen
-from globa_tui.tui.screens.overview import OverviewScreen
-from globa_tui.tui.screens.recipe import RecipeScreen
+from globa_tui.tui.screens import overview
+from globa_tui.tui.screens.base import InspectScreen, scopes_of
 from globa_tui.tui.status import JobView
 from store.run import run_folder
 
@@ -58,14 +56,14 @@ class InspectApp(App[int]):
     TITLE = "globa-tui"
     CSS_PATH = "app.tcss"
     MODES: ClassVar[dict[str, str | Callable[[], Screen[Any]]]] = {
-        "overview": OverviewScreen,
-        "layers": LayersScreen,
-        "recipe": RecipeScreen,
-        "job": JobScreen,
+        "overview": overview.OverviewScreen,
+        "layers": screens.layers,
+        "recipe": screens.recipe,
+        "job": screens.job,
     }
     DEFAULT_MODE = "overview"
     BINDINGS = bindings("global")
-    COMMANDS = App.COMMANDS | {LayerCommands}
+    COMMANDS = App.COMMANDS | {screens.layer_commands}
     HORIZONTAL_BREAKPOINTS = [(0, "-tiny"), (60, "-narrow"), (80, "-normal"), (120, "-wide")]
     VERTICAL_BREAKPOINTS = [(0, "-flat"), (15, "-short"), (24, "-std"), (36, "-tall")]
 
@@ -80,6 +78,8 @@ class InspectApp(App[int]):
         self.troubles: dict[str, str] = {}
         self.order: list[int] = []
         """Layers as the table has them, for stepping from one to the next."""
+        self.finished: deque[int] = deque(maxlen=100)
+        """Layers that were analysed last, the newest at the end."""
         self.last_words: list[str] = []
 
     def on_mount(self) -> None:
@@ -118,6 +118,7 @@ class InspectApp(App[int]):
         """Take over a run, or the index of the checkpoints."""
         self.model.load(opened.manifest, opened.records, packed=opened.packed, stored=opened.stored)
         self.order = [index for index in self.order if index < len(opened.records)] or list(range(len(opened.records)))
+        self.finished.extend(i for i, record in enumerate(opened.records) if record["status"] in ("done", "failed"))
         self.troubles.pop("run", None)
         for screen in self._screens():
             screen.show_chrome()
@@ -127,6 +128,7 @@ class InspectApp(App[int]):
     def fill_in(self, news: RecordsChanged) -> None:
         """Take over layers that finished."""
         self.model.put(news.records)
+        self.finished.extend(index for index, record in news.records.items() if record["status"] in ("done", "failed"))
         with self.batch_update():
             for screen in self._screens():
                 screen.show_chrome()
@@ -225,7 +227,7 @@ class InspectApp(App[int]):
         from globa_tui.tui.screens.help import HelpScreen
 
         if not isinstance(self.screen, HelpScreen):
-            self.push_screen(HelpScreen(focused_scopes(self.screen)))
+            self.push_screen(HelpScreen(scopes_of(self.screen)))
 
     def action_pause(self) -> None:
         """Pause the job in the header, or resume it."""
@@ -263,8 +265,7 @@ class InspectApp(App[int]):
 
     def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
         """Every action that works here, by name."""
-        scopes: list[Scope] = focused_scopes(screen)
-        for scope in scopes:
+        for scope in scopes_of(screen):
             for key in SCOPES[scope]:
                 if key.palette:
                     owner = self if scope_of(key) == "global" else screen

@@ -7,11 +7,8 @@ from typing import TYPE_CHECKING, cast
 
 from rich.text import Text
 from textual.command import Hit, Hits, Provider
-from textual.screen import Screen
 
 from globa_tui.diagnostics import printable
-from globa_tui.tui.bindings import Scope
-from globa_tui.tui.screens.base import InspectScreen
 
 if TYPE_CHECKING:
     from globa_tui.tui.app import InspectApp
@@ -31,9 +28,3 @@ class LayerCommands(Provider):
         for score, index in best:
             name = printable(app.model.records[index]["name"])
             yield Hit(score, Text(f"Layer {name}"), partial(app.open_layer, index), help="Open this layer")
-
-
-def focused_scopes(screen: Screen[object]) -> list[Scope]:
-    """The scopes of a screen's keys, its own first."""
-    own = list(screen.SCOPES) if isinstance(screen, InspectScreen) else []
-    return [*own, "global"]

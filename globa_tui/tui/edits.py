@@ -5,9 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from globa_tui.coefficients import Target
-from globa_tui.recipe import Recipe
+
+if TYPE_CHECKING:
+    from globa_tui.recipe import Recipe
 
 DEPTH = 200
 MERGE_WITHIN = 0.8

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 from textual.message import Message
 
-from globa_tui.recipe import Recipe
 from globa_tui.tui.curves import Curve
 from globa_tui.tui.status import JobView
 
 if TYPE_CHECKING:
     from globa_tui.jobs.protocol import Kind
+    from globa_tui.recipe import Recipe
 
 
 @dataclass

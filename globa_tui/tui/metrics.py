@@ -114,17 +114,21 @@ def share_of(pattern: str) -> Callable[[Record], Values]:
     return read
 
 
+def _known(values: Iterable[Any]) -> list[float]:
+    return [value for value in values if isinstance(value, int | float)]
+
+
 def _overlap(record: Record) -> Values:
     sides = record.get("orthogonality") or {}
-    known = [sides[side] for side in ("left", "right") if sides.get(side) is not None]
+    known = _known(sides.get(side) for side in ("left", "right"))
     return (sum(known) / len(known),) if known else (None,)
 
 
 def _clustered(record: Record) -> Values:
-    sides = record.get("clusters") or {}
-    found = [sides[side].get("energy") for side in ("left", "right") if sides.get(side)]
-    known = [value for value in found if value is not None]
-    return (max(known),) if known else (None,)
+    sides, effect = record.get("clusters") or {}, record.get("effect") or {}
+    whole = sum(_known(effect.get("task_energy") or ()))
+    found = _known(sides[side].get("energy") for side in sides)
+    return (max(found) / whole,) if found and whole > 0 else (None,)
 
 
 def _knee(record: Record) -> Values:

@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from globa_tui.effect import EffectTable, pattern_energy
+from globa_tui.coefficients import PATTERNS
 from globa_tui.tui.words import source_name
+
+if TYPE_CHECKING:
+    from globa_tui.effect import EffectTable
 
 Record = Mapping[str, Any]
 
@@ -43,7 +46,7 @@ class RunModel:
     """Whether an index is there at all, from the checkpoints or from the run."""
     stored: bool = False
     """Whether it came from the run rather than from the checkpoints."""
-    effect: EffectTable = field(default_factory=lambda: EffectTable(0, 2))
+    _effect: EffectTable | None = None
 
     @property
     def tasks(self) -> int:
@@ -79,6 +82,15 @@ class RunModel:
         return " + ".join(names) if names else source_name({"source": str(self.path)})
 
     @property
+    def effect(self) -> EffectTable:
+        """The scalars that estimates need; built, and NumPy imported, when first asked for."""
+        if self._effect is None:
+            from globa_tui.effect import EffectTable
+
+            self._effect = EffectTable.from_records(self.records, self.tasks, self.anchor)
+        return self._effect
+
+    @property
     def counts(self) -> Counts:
         """How many layers are in which state."""
         states = [record["status"] for record in self.records]
@@ -91,15 +103,21 @@ class RunModel:
         before = [record["name"] for record in self.records]
         self.manifest, self.packed, self.stored, self.loaded = manifest, packed, stored, True
         self.records = list(records)
-        self.effect = EffectTable.from_records(self.records, self.tasks, self.anchor)
+        self._effect = None
         return before != [record["name"] for record in self.records]
 
     def put(self, changed: Mapping[int, Record]) -> None:
         """Take over records that changed."""
         for index, record in changed.items():
             self.records[index] = record
-            self.effect.put(index, record)
+            if self._effect is not None:
+                self._effect.put(index, record)
 
     def pattern_totals(self) -> dict[str, tuple[int, float]]:
         """Count and energy of every pattern over the finished layers."""
-        return pattern_energy(self.records)
+        counts, energies = dict.fromkeys(PATTERNS, 0), dict.fromkeys(PATTERNS, 0.0)
+        for record in self.records:
+            for pattern, cell in record.get("patterns", {}).items():
+                counts[pattern] += cell["count"]
+                energies[pattern] += cell["energy"]
+        return {pattern: (counts[pattern], energies[pattern]) for pattern in PATTERNS}

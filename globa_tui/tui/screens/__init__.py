@@ -1,1 +1,38 @@
-"""Screens of the interface, one per file."""
+"""Screens of the interface, one per file; here those that are imported when they are first shown."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from textual.command import Provider
+
+    from globa_tui.tui.screens.base import InspectScreen
+
+
+def layers() -> InspectScreen:
+    """The table of layers."""
+    from globa_tui.tui.screens.layers import LayersScreen
+
+    return LayersScreen()
+
+
+def recipe() -> InspectScreen:
+    """Patterns and coefficients."""
+    from globa_tui.tui.screens.recipe import RecipeScreen
+
+    return RecipeScreen()
+
+
+def job() -> InspectScreen:
+    """The jobs of the run."""
+    from globa_tui.tui.screens.job import JobScreen
+
+    return JobScreen()
+
+
+def layer_commands() -> type[Provider]:
+    """What the palette finds besides actions."""
+    from globa_tui.tui.commands import LayerCommands
+
+    return LayerCommands

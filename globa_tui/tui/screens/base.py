@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import TYPE_CHECKING, ClassVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from rich.text import Text
 from textual.app import ComposeResult
@@ -64,7 +64,10 @@ class InspectScreen(Screen[None]):
         app = self.inspect
         counts = app.model.counts
         view = app.header_job
-        state = state_text(view, stored=(counts.done, counts.total, counts.failed))
+        if view.kind == "merge":
+            state = Text.assemble("merge ", state_text(view))
+        else:
+            state = state_text(view, stored=(counts.done, counts.total, counts.failed))
         self.query_one(HeaderLine).show_run(app.model.title, state)
         self.query_one(TabsLine).show_tabs(self.MODE, changed=app.recipe_changed, right=self.tabs_right())
         self.query_one(KeysLine).show_keys((*self.SCOPES, "global"))
@@ -88,3 +91,9 @@ class InspectScreen(Screen[None]):
     def close_detail(self) -> bool:
         """Leave a filter or another transient state; returns whether there was one."""
         return False
+
+
+def scopes_of(screen: Screen[Any]) -> list[Scope]:
+    """The scopes of a screen's keys, its own first."""
+    own = list(screen.SCOPES) if isinstance(screen, InspectScreen) else []
+    return [*own, "global"]

@@ -22,8 +22,6 @@ from globa_tui.tui.words import bar, name_text, reason
 if TYPE_CHECKING:
     from globa_tui.jobs.protocol import Kind
 
-LOG_LINES = 200
-
 
 class JobScreen(InspectScreen):
     """Both kinds of job side by side, the failed layers, and the end of one log."""
@@ -45,6 +43,7 @@ class JobScreen(InspectScreen):
         failed.border_title = "Failed layers"
         failed.add_class("titled")
         yield failed
+        yield Pane("Last finished", id="finished")
         yield Pane("Log", id="log")
 
     def on_screen_resume(self) -> None:
@@ -77,6 +76,7 @@ class JobScreen(InspectScreen):
         table = self.query_one("#failed", RowTable)
         table.set_rows([index for index, record in enumerate(records) if record.get("status") == "failed"])
         table.refresh_rows(changed)
+        self._show_finished()
 
     def show_answer(self, answer: LayerRead | LogRead | OutputChecked) -> None:
         if isinstance(answer, LogRead):
@@ -87,6 +87,7 @@ class JobScreen(InspectScreen):
         """Show as many lines of the log as there is room for."""
         super().on_resize()
         self.call_after_refresh(self._show_log)
+        self.call_after_refresh(self._show_finished)
 
     @on(RowTable.Opened)
     def open_failed(self, event: RowTable.Opened) -> None:
@@ -143,12 +144,26 @@ class JobScreen(InspectScreen):
             text.append(f"\n{hint}", STYLES["dim"])
         return text
 
+    def _show_finished(self) -> None:
+        records, pane = self.inspect.model.records, self.query_one("#finished", Pane)
+        room = max(pane.size.height, 1)
+        text = Text(no_wrap=True, overflow="ellipsis")
+        for index in list(self.inspect.finished)[-room:]:
+            record = records[index]
+            spent = "" if record.get("seconds") is None else f"{record['seconds']:.1f} s"
+            mark = "ok" if record["status"] == "done" else "!!"
+            text.append(f"{mark} ", "green" if mark == "ok" else STYLES["bad"])
+            text.append(f"{spent:>8}  ", STYLES["dim"])
+            text.append_text(name_text(record["name"]))
+            text.append("\n")
+        pane.show(text if text else Text("None yet.", STYLES["dim"]))
+
     def _show_log(self) -> None:
         pane = self.query_one("#log", Pane)
         pane.border_title = "Log of the merge" if self._log_kind == "merge" else "Log of the analysis"
-        lines = [printable(line) for line in self._logs.get(self._log_kind, "").splitlines()[-LOG_LINES:]]
-        room = max(pane.size.height, 1)
-        shown = "\n".join(lines[-room:]) if lines else "Nothing has been written to it."
+        lines = [printable(line) for line in self._logs.get(self._log_kind, "").splitlines() if line.strip()]
+        room = 14 if self.size.height >= 36 else 4
+        shown = "\n".join(lines[-room:]) if lines else "Nothing was written to it."
         pane.show(Text(shown, "" if lines else STYLES["dim"], no_wrap=True, overflow="ellipsis"))
 
     def _cell(self, key: int, column: str, width: int) -> Text:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
@@ -139,7 +140,8 @@ class MergeScreen(InspectScreen):
     def show_jobs(self) -> None:
         self._show_check()
 
-    def show_records(self, changed: object) -> None:
+    def show_records(self, changed: Collection[int]) -> None:
+        self.query_one("#merge-recipe", Pane).show(self._summary())
         self._show_check()
 
     def _check(self) -> None:

@@ -83,6 +83,8 @@ class OverviewScreen(InspectScreen):
     def _facts(self) -> Text:
         model = self.inspect.model
         text = Text()
+        if not model.loaded:
+            return Text(f"Reading {printable(model.path)} ...", STYLES["dim"])
         names = ["Base", *(f"Fine-tune {n + 1}" for n in range(len(model.fine_tuned)))]
         for name, source in zip(names, [model.base, *model.fine_tuned], strict=False):
             text.append(f"{name:<12}", STYLES["dim"])
