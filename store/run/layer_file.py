@@ -48,7 +48,7 @@ class Array:
     values: np.ndarray[Any, Any]
     """Integers or floats, any number of axes."""
     unit: str
-    """`1` for a plain number, `rad`, `index`…"""
+    """`none`, `weight`, `radian`, `index`, `code`…"""
     description: str
     """One sentence."""
     dims: tuple[str, ...]
@@ -155,8 +155,15 @@ def _blocks(shape: tuple[int, ...], itemsize: int) -> Iterator[Any]:
 
 
 @contextlib.contextmanager
-def open_file(path: Path) -> Iterator[h5py.File]:
+def open_file(path: Path, *, follow: bool = False) -> Iterator[h5py.File]:
     """Open an HDF5 file of ours for reading, without locks, checked for its format version.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    follow : bool
+        Whether it may be a link, as a file that the user named may; one that a run names may not.
 
     Raises
     ------
@@ -169,8 +176,8 @@ def open_file(path: Path) -> Iterator[h5py.File]:
     """
     import h5py
 
-    if not stat.S_ISREG(path.lstat().st_mode):
-        msg = f"{path}: not a plain file; a run may not point outside its folder"
+    if not stat.S_ISREG(path.stat(follow_symlinks=follow).st_mode):
+        msg = f"{path}: not a plain file, and a run may not point outside its folder; delete it and {_CURE}"
         raise RunDamagedError(msg)
     try:
         with h5py.File(path, "r", locking=False) as file:

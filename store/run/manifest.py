@@ -124,14 +124,25 @@ def _source_difference(old: list[Any], new: list[Any]) -> Difference | None:
     if len(old) != len(new):
         return "number of sources", len(old), len(new)
     for number, (before, after) in enumerate(zip(old, new, strict=True)):
-        label = f"source {number}"
         if before.get("role") != after.get("role"):
-            return f"{label} role", before.get("role"), after.get("role")
-        found = _first_difference(f"{label} files", before.get("files"), after.get("files"))
+            return f"source {number} role", before.get("role"), after.get("role")
+        role = str(after.get("role"))
+        found = _file_difference(role, before.get("files"), after.get("files"))
         if found:
             return found
         if _is_elsewhere(before.get("path"), after.get("path")):
-            return f"{label} path", before.get("path"), after.get("path")
+            return f"{role} path", before.get("path"), after.get("path")
+    return None
+
+
+def _file_difference(role: str, old: object, new: object) -> Difference | None:
+    if not (isinstance(old, list) and isinstance(new, list) and len(old) == len(new) and _all_objects([*old, *new])):
+        return _first_difference(f"{role} files", old, new)
+    for before, after in zip(old, new, strict=True):
+        for key in ("name", "size", "header_sha256", "mtime_ns"):
+            if before.get(key) != after.get(key):
+                where = "" if key == "name" else f" {after.get('name')}"
+                return f"{role} file{where} {key}", before.get(key), after.get(key)
     return None
 
 
@@ -162,12 +173,6 @@ def _first_difference(key: str, old: object, new: object) -> Difference | None:
     if isinstance(old, dict) and isinstance(new, dict):
         for name in [*old, *(name for name in new if name not in old)]:
             found = _first_difference(f"{key}.{name}", old.get(name, _ABSENT), new.get(name, _ABSENT))
-            if found:
-                return found
-        return None
-    if isinstance(old, list) and isinstance(new, list) and len(old) == len(new) and _all_objects([*old, *new]):
-        for number, (before, after) in enumerate(zip(old, new, strict=True)):
-            found = _first_difference(f"{key}[{number}]", before, after)
             if found:
                 return found
         return None

@@ -70,6 +70,7 @@ def pack(
     if not allow_incomplete:
         _require_complete(run, records)
     done = [record for record in records if record["status"] == "done"]
+    files.make_folder(target.parent)
     files.ensure_free(target.parent, _size(run, done))
     with files.StagedFile(target) as staged:
         with h5py.File(staged, "w") as file:

@@ -180,7 +180,7 @@ class Run:
         for attempt in range(tries):
             path = self._file(index)
             try:
-                with files.disk_errors(path, "read"), layer_files.open_file(path) as file:
+                with files.disk_errors(path, "read"), layer_files.open_file(path, follow=self.packed) as file:
                     return read(layer_files.layer_group(layer_files.layers_of(file), index))
             except RunIncompleteError:
                 raise
@@ -224,7 +224,7 @@ def _open_packed(path: Path) -> Run:
     if not path.exists():
         msg = f"{path}: no packed run here; check the name"
         raise RunNotFoundError(msg)
-    with files.disk_errors(path, "read"), layer_files.open_file(path) as file:
+    with files.disk_errors(path, "read"), layer_files.open_file(path, follow=True) as file:
         manifest = parse_manifest(layer_files.read_text(file, "manifest"), f"{path}: /manifest")
         records = parse_records(layer_files.read_text(file, "summary"))
     run = Run(path, manifest, packed=True)

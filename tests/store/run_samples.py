@@ -33,7 +33,7 @@ def source(role: str, path: str, header: str) -> dict[str, Any]:
 def manifest(count: int = 6, **settings: Any) -> dict[str, Any]:
     return {
         "versions": {"globa-tui": "0.1.0"},
-        "sources": [source("base", "/m/base", "a" * 64), source("fine_tuned", "/m/one", "b" * 64)],
+        "sources": [source("base", "/m/base", "a" * 64), source("fine-tune 1", "/m/one", "b" * 64)],
         "settings": {"eta": [0.95, 0.8], "basis": "canonical", **settings},
         "layers": layers(count),
         "findings": [],

@@ -128,6 +128,13 @@ def test_every_array_says_what_it_is(tmp_path: Path) -> None:
 # A stranger's files.
 
 
+def read_some(path: Path) -> None:
+    with open_file(path) as file:
+        layers = layers_of(file)
+        read_record(layers, 0)
+        read_array(layer_group(layers, 0), "spectrum/1")
+
+
 def replace(file: h5py.File, **more: Any) -> h5py.Dataset:
     del file["layers/00000000/spectrum/1"]
     dataset = file.create_dataset("layers/00000000/spectrum/1", **more)
@@ -239,10 +246,8 @@ def test_a_hostile_file_is_refused_naming_file_and_key(
     path = write(tmp_path / "x.h5")
     with h5py.File(path, "a") as file:
         change(file)
-    with pytest.raises(RunDamagedError) as caught, open_file(path) as file:
-        layers = layers_of(file)
-        read_record(layers, 0)
-        read_array(layer_group(layers, 0), "spectrum/1")
+    with pytest.raises(RunDamagedError) as caught:
+        read_some(path)
     assert str(path) in str(caught.value)
     assert "/layers/00000000" in str(caught.value)
     assert "resume" in str(caught.value)

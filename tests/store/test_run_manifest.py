@@ -39,6 +39,10 @@ def swapped(value: dict[str, Any]) -> None:
     value["sources"].reverse()
 
 
+def other_name(value: dict[str, Any]) -> None:
+    value["sources"][0]["files"][0]["name"] = "b"
+
+
 def other_setting(value: dict[str, Any]) -> None:
     value["settings"]["eta"] = [0.9, 0.8]
 
@@ -62,12 +66,13 @@ def other_shape(value: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (other_hash, ["source 1 files[0].header_sha256", "b" * 64, "c" * 64]),
-        (other_size, ["source 0 files[0].size", "1000", "999"]),
-        (other_time, ["source 0 files[0].mtime_ns", "17", "18"]),
+        (other_hash, ["fine-tune 1 file model.safetensors header_sha256", "b" * 64, "c" * 64]),
+        (other_size, ["base file model.safetensors size", "1000", "999"]),
+        (other_time, ["base file model.safetensors mtime_ns", "17", "18"]),
         (one_more_source, ["number of sources", "2", "3"]),
-        (one_more_file, ["source 0 files"]),
-        (swapped, ["source 0 role", "base", "fine_tuned"]),
+        (other_name, ["base file name", "model.safetensors", '"b"']),
+        (one_more_file, ["base files"]),
+        (swapped, ["source 0 role", "base", "fine-tune 1"]),
         (other_setting, ["settings.eta", "[0.95, 0.8]", "[0.9, 0.8]"]),
         (new_setting, ["settings.extra", "absent", "true"]),
         (lost_setting, ["settings.basis", "canonical", "absent"]),
@@ -109,7 +114,7 @@ def test_two_models_that_differ_only_in_their_path_are_told_apart(tmp_path: Path
     RunWriter.create_or_resume(tmp_path / "run", started).close()
     other = copy.deepcopy(started)
     other["sources"][1]["path"] = str(places[1])
-    with pytest.raises(RunForeignError, match="source 1 path"):
+    with pytest.raises(RunForeignError, match="fine-tune 1 path"):
         RunWriter.create_or_resume(tmp_path / "run", other)
     (tmp_path / "link").symlink_to(places[0])
     other["sources"][1]["path"] = str(tmp_path / "link")

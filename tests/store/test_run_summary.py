@@ -1,0 +1,139 @@
+"""The summary: lines that can be followed while they are written, and torn without harm."""
+
+import gc
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from store.run import summary
+from store.run.summary import SummaryReader, dump_record, parse_record, parse_records
+
+
+def line(index: int, **more: Any) -> bytes:
+    return dump_record({"index": index, "status": "done", **more}) + b"\n"
+
+
+def indices(records: list[dict[str, Any]]) -> list[int]:
+    return [record["index"] for record in records]
+
+
+@given(st.text(), st.floats(allow_nan=False, allow_infinity=False), st.integers(-(2**60), 2**60))
+def test_records_come_back(name: str, number: float, index: int) -> None:
+    record = {"index": index, "status": "done", "name": name, "energy": number}
+    data = dump_record(record)
+    assert b"\n" not in data
+    assert data.isascii()
+    assert parse_record(data) == record
+
+
+def test_numbers_that_are_not_finite_become_null() -> None:
+    """Other programs read the summary, and NaN is no JSON."""
+    data = dump_record({"index": 1, "status": "done", "energy": math.nan, "list": [math.inf, {"x": -math.inf, "y": 2}]})
+    assert json.loads(data) == {"index": 1, "status": "done", "energy": None, "list": [None, {"x": None, "y": 2}]}
+
+
+def test_numpy_numbers_are_numbers() -> None:
+    record = {"index": 1, "status": "done", "x": np.float32(0.5), "n": np.int64(3), "a": np.arange(3), "b": np.True_}
+    assert json.loads(dump_record(record)) == {
+        "index": 1,
+        "status": "done",
+        "x": 0.5,
+        "n": 3,
+        "a": [0, 1, 2],
+        "b": True,
+    }
+
+
+TORN = [
+    b"{",
+    b'{"index":1,"sta',
+    b"null",
+    b"[]",
+    b'"x"',
+    b"1,2",
+    b'{"index":"1","status":"done"}',
+    b'{"index":true,"status":"done"}',
+    b'{"index":1}',
+    b'{"index":1,"status":"great"}',
+    b"\xff\xfe",
+    b"\x00",
+    b"",
+    b"[" * 100_000,
+]
+
+
+@pytest.mark.parametrize("torn", TORN, ids=lambda data: repr(data[:20]))
+def test_a_line_that_is_no_record_is_left_out(torn: bytes) -> None:
+    assert parse_record(torn) is None
+    assert indices(parse_records(line(1) + torn + b"\n" + line(2))) == [1, 2]
+
+
+@pytest.mark.parametrize("chunk", [1, 40, 1 << 22])
+def test_chunks_do_not_matter(monkeypatch: pytest.MonkeyPatch, chunk: int) -> None:
+    monkeypatch.setattr(summary, "_CHUNK", chunk)
+    assert indices(parse_records(b"".join(line(index) for index in range(20)))) == list(range(20))
+
+
+def test_the_collector_is_left_as_it_was() -> None:
+    assert gc.isenabled()
+    parse_records(line(1))
+    assert gc.isenabled()
+    gc.disable()
+    try:
+        parse_records(line(1))
+        assert not gc.isenabled()
+    finally:
+        gc.enable()
+
+
+def test_a_summary_is_followed(tmp_path: Path) -> None:
+    path = tmp_path / "summary.jsonl"
+    reader = SummaryReader(path)
+    assert reader.poll() == (False, [])
+    path.write_bytes(line(1) + line(2))
+    assert indices(reader.poll()[1]) == [1, 2]
+    assert reader.poll() == (False, [])
+    with path.open("ab") as file:
+        file.write(line(3)[:-5])
+        file.flush()
+        assert reader.poll() == (False, [])
+        file.write(line(3)[-5:])
+    assert indices(reader.poll()[1]) == [3]
+
+
+def test_only_what_is_new_is_read(tmp_path: Path) -> None:
+    """Lines already read can be overwritten with anything without being noticed."""
+    path = tmp_path / "summary.jsonl"
+    path.write_bytes(line(1))
+    reader = SummaryReader(path)
+    reader.poll()
+    with path.open("r+b") as file:
+        file.write(b"x" * 10)
+        file.seek(0, 2)
+        file.write(line(2))
+    assert indices(reader.poll()[1]) == [2]
+
+
+def test_a_new_summary_is_read_from_its_start(tmp_path: Path) -> None:
+    path = tmp_path / "summary.jsonl"
+    path.write_bytes(line(1) + line(2))
+    reader = SummaryReader(path)
+    reader.poll()
+    (tmp_path / "new").write_bytes(line(5) + line(6) + line(7))
+    (tmp_path / "new").rename(path)
+    over, records = reader.poll()
+    assert over
+    assert indices(records) == [5, 6, 7]
+    path.write_bytes(line(8))
+    over, records = reader.poll()
+    assert over
+    assert indices(records) == [8]
+    path.unlink()
+    assert reader.poll() == (True, [])
+    assert reader.poll() == (False, [])
