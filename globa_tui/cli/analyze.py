@@ -85,13 +85,15 @@ def analyze(
 
 def _run(request: AnalysisRequest, shown: Display) -> Summary:
     from globa_tui.diagnostics import Interrupted
-    from globa_tui.jobs.analyze import run_analysis
     from globa_tui.jobs.reporter import JobCancelledError, Reporter
 
     def stop_on_signal(reporter: Reporter) -> None:
         signal.signal(signal.SIGTERM, lambda number, frame: reporter.stop())
 
     try:
+        # Loading torch takes seconds, in which ctrl-C is as likely as later.
+        from globa_tui.jobs.analyze import run_analysis
+
         return run_analysis(request, shown.follow, stop_on_signal)
     except (KeyboardInterrupt, JobCancelledError):
         again = shlex.join(["globa-tui", "resume", str(request.store)])
