@@ -55,12 +55,15 @@ def _layer(record: Record) -> dict[str, Any]:
 
 def layer_table(records: Sequence[Record]) -> Table:
     """One row for each layer that is analysed or waits for it, and a row for all of them together."""
-    columns = ["layer", "shape", "ranks", "orth left", "orth right", *(f"{t} %" for t in TYPES), "clusters %", "status"]
+    columns = ["layer", "shape", "ranks", "orth L", "orth R", *(f"{t} %" for t in TYPES), "clusters %", "status"]
     listed = [record for record in records if record["status"] != "skipped"]
     done = [record for record in listed if record["status"] == "done"]
     total = [f"{len(done)} of {len(listed)} layers", "", "", *_measures(_summed(done)), ""]
     rows = [[r["name"], _shape(r), _ranks(r), *_measures(_summed([r])), r["status"]] for r in listed]
-    return Table(columns, rows, total, left=frozenset({"layer", "shape", "ranks", "status"}))
+    words = frozenset({"layer", "shape", "ranks", "status"})
+    return Table(
+        columns, rows, total, words, wraps=frozenset({"layer"}), gives_way=("shape", "clusters %", "ranks", "status")
+    )
 
 
 def csv_rows(records: Sequence[Record], tasks: int) -> tuple[list[str], list[list[Cell]]]:

@@ -68,7 +68,12 @@ def layer_sheet(record: Mapping[str, Any]) -> Table:
     rows += _pattern_rows("patterns", record.get("patterns") or {})
     for pair in record.get("pairs") or []:
         rows += _pattern_rows(f"task {pair.get('task')}", pair.get("patterns") or {})
-    return Table(["number", "value", "meaning"], rows, left=frozenset({"number", "value", "meaning"}))
+    return Table(
+        ["number", "value", "meaning"],
+        rows,
+        words=frozenset({"number", "value", "meaning"}),
+        wraps=frozenset({"value", "meaning"}),
+    )
 
 
 def _flat(record: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -28,7 +28,8 @@ def show(
     """Print what the analysis found, layer by layer.
 
     Percentages are shares of the energy that pruning retains of task 2; 'orth' is the overlap of the tasks'
-    spaces, 0 orthogonal and 1 contained; 'clusters' is the share of basis directions that no SVD determines.
+    output (L) and input (R) spaces, 0 orthogonal and 1 contained; 'clusters' is the share of basis directions
+    that no SVD determines. A narrow terminal shows fewer columns, a pipe all of them.
     """
     from globa_tui.cli import layers, tables
     from globa_tui.cli.one_layer import layer_sheet

@@ -7,13 +7,17 @@ import io
 import re
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from globa_tui.diagnostics import printable
 
 Cell = str | int | float | None
 Align = Literal["left", "right"]
+
+MOST_RICH_ROWS = 1000
+NARROWEST_NAME = 36
+GAP = 2
 
 _NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
@@ -26,17 +30,43 @@ class Table:
     columns: Sequence[str]
     rows: Sequence[Sequence[str]]
     total: Sequence[str] | None = None
-    left: frozenset[str] = field(default_factory=frozenset)
+    words: frozenset[str] = field(default_factory=frozenset)
     """Columns of words; all others are numbers and stand right."""
+    wraps: frozenset[str] = field(default_factory=frozenset)
+    """Columns that a terminal may break into lines."""
+    gives_way: tuple[str, ...] = ()
+    """Columns that a narrow terminal leaves out, the first one first."""
 
     def align(self, column: str) -> Align:
         """On which side the cells of a column stand."""
-        return "left" if column in self.left else "right"
+        return "left" if column in self.words else "right"
+
+    def without(self, column: str) -> Table:
+        """The table with one column less."""
+        place = self.columns.index(column)
+
+        def cut(cells: Sequence[str]) -> list[str]:
+            return [*cells[:place], *cells[place + 1 :]]
+
+        return replace(
+            self,
+            columns=cut(self.columns),
+            rows=[cut(row) for row in self.rows],
+            total=cut(self.total) if self.total else None,
+        )
+
+    def widths(self) -> list[int]:
+        """Width of each column, every cell whole."""
+        lines = [self.columns, *self.rows, *([self.total] if self.total else [])]
+        return [max(len(printable(cell)) for cell in cells) for cells in zip(*lines, strict=True)]
 
 
 def show_table(table: Table) -> None:
-    """Print a table: with Rich when stdout is a terminal, else as plain text that is never cut."""
-    if sys.stdout.isatty():
+    """Print a table: with Rich when stdout is a terminal, else as plain text that is never cut.
+
+    Rich takes a second for a thousand rows, so a long table is plain text everywhere.
+    """
+    if sys.stdout.isatty() and len(table.rows) <= MOST_RICH_ROWS:
         _print_rich(table)
     else:
         sys.stdout.write(plain_text(table))
@@ -44,13 +74,12 @@ def show_table(table: Table) -> None:
 
 def plain_text(table: Table) -> str:
     """The table as aligned columns of plain text, every cell whole."""
-    lines = [list(table.columns), *table.rows, *([table.total] if table.total else [])]
-    lines = [[printable(cell) for cell in line] for line in lines]
-    widths = [max(map(len, cells)) for cells in zip(*lines, strict=True)]
+    lines = [table.columns, *table.rows, *([table.total] if table.total else [])]
+    widths = table.widths()
     text = ""
     for line in lines:
         placed = [
-            cell.ljust(width) if table.align(column) == "left" else cell.rjust(width)
+            printable(cell).ljust(width) if table.align(column) == "left" else printable(cell).rjust(width)
             for cell, width, column in zip(line, widths, table.columns, strict=True)
         ]
         text += "  ".join(placed).rstrip() + "\n"
@@ -82,13 +111,26 @@ def _print_rich(table: Table) -> None:
     from rich.table import Table as RichTable
     from rich.text import Text
 
-    drawn = RichTable(box=SIMPLE_HEAD, show_footer=False, pad_edge=False, collapse_padding=True)
-    for column in table.columns:
-        wraps = table.align(column) == "left"
-        drawn.add_column(Text(column), justify=table.align(column), no_wrap=not wraps, overflow="fold")
+    console = Console()
+    table = _fitted(table, console.width)
+    drawn = RichTable(
+        box=SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0), show_footer=table.total is not None
+    )
+    for number, column in enumerate(table.columns):
+        footer = Text(printable(table.total[number])) if table.total else ""
+        wraps = column in table.wraps
+        drawn.add_column(Text(column), footer, justify=table.align(column), no_wrap=not wraps, overflow="fold")
     for row in table.rows:
         drawn.add_row(*(Text(printable(cell)) for cell in row))
-    if table.total:
-        drawn.add_section()
-        drawn.add_row(*(Text(printable(cell), style="bold") for cell in table.total))
-    Console().print(drawn)
+    console.print(drawn)
+
+
+def _fitted(table: Table, width: int) -> Table:
+    """The table without the columns that would squeeze the others out of a narrow terminal."""
+    for column in table.gives_way:
+        widths = zip(table.columns, table.widths(), strict=True)
+        needed = [min(size, NARROWEST_NAME) if name in table.wraps else size for name, size in widths]
+        if sum(needed) + GAP * (len(needed) - 1) <= width:
+            break
+        table = table.without(column)
+    return table

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -16,11 +17,11 @@ from store.run import RunWriter
 from tests.cli.records import HOSTILE, LAYERS, call, done, make_run, manifest
 
 TABLE = """\
-layer                                   shape  ranks  orth left  orth right   A %   B %   C %  D+ %  D- %  E %  clusters %  status
-model.layers.0.self_attn.q_proj.weight  8x6    4/2        0.125       0.250  50.0  25.0  12.5   6.2   3.1  3.1        27.3  done
-model.layers.0.mlp.up_proj.weight       12x8   4/2        0.250       0.250  33.3  33.3  16.7   8.3   4.2  4.2        27.3  done
-=cmd|' /C'!A0\\x1b[2J[bold]              4x4    -              -           -     -     -     -     -     -    -           -  failed
-2 of 3 layers                                             0.188       0.250  40.0  30.0  15.0   7.5   3.8  3.8        27.3
+layer                                   shape  ranks  orth L  orth R   A %   B %   C %  D+ %  D- %  E %  clusters %  status
+model.layers.0.self_attn.q_proj.weight  8x6    4/2     0.125   0.250  50.0  25.0  12.5   6.2   3.1  3.1        27.3  done
+model.layers.0.mlp.up_proj.weight       12x8   4/2     0.250   0.250  33.3  33.3  16.7   8.3   4.2  4.2        27.3  done
+=cmd|' /C'!A0\\x1b[2J[bold]              4x4    -           -       -     -     -     -     -     -    -           -  failed
+2 of 3 layers                                          0.188   0.250  40.0  30.0  15.0   7.5   3.8  3.8        27.3
 """  # noqa: E501
 
 SHEET = """\
@@ -94,6 +95,30 @@ def test_table_on_a_terminal(run: str, monkeypatch: pytest.MonkeyPatch) -> None:
     assert r"=cmd|' /C'!A0\x1b[2J[bold]" in drawn
     assert "\x1b[2J" not in drawn
     assert "2 of 3 layers" in drawn
+
+
+def test_a_narrow_terminal_shows_fewer_columns(run: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The shape goes first, the types never; no line is longer than the terminal."""
+    from store.run import Run
+
+    table = layers.layer_table(Run.open(run).records())
+    for width, left_out in ((130, set()), (112, {"shape"}), (80, {"shape", "clusters %", "ranks", "status"})):
+        screen = Terminal()
+        monkeypatch.setenv("COLUMNS", str(width))
+        monkeypatch.setattr(sys, "stdout", screen)
+        tables.show_table(table)
+        head, *lines = re.sub(r"\x1b\[\d*m", "", screen.getvalue()).splitlines()
+        assert {column for column in table.columns if column not in head} == left_out
+        assert max(map(len, lines)) <= width
+
+
+def test_a_long_table_is_plain_everywhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rich would take half a minute for the layers of a large mixture of experts."""
+    table = tables.Table(["n"], [[str(number)] for number in range(tables.MOST_RICH_ROWS + 1)])
+    screen = Terminal()
+    monkeypatch.setattr(sys, "stdout", screen)
+    tables.show_table(table)
+    assert screen.getvalue() == tables.plain_text(table)
 
 
 def test_one_layer(run: str) -> None:
