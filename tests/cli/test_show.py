@@ -102,7 +102,7 @@ def test_a_narrow_terminal_shows_fewer_columns(run: str, monkeypatch: pytest.Mon
     from store.run import Run
 
     table = layers.layer_table(Run.open(run).records())
-    for width, left_out in ((130, set()), (112, {"shape"}), (80, {"shape", "clusters %", "ranks", "status"})):
+    for width, left_out in ((130, set()), (116, {"shape"}), (80, {"shape", "clusters %", "ranks", "status"})):
         screen = Terminal()
         monkeypatch.setenv("COLUMNS", str(width))
         monkeypatch.setattr(sys, "stdout", screen)
