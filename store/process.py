@@ -77,7 +77,7 @@ def _start_from_proc(pid: int) -> float | None:
 def _exists(pid: int) -> float | None:
     try:
         os.kill(pid, 0)
-    except ProcessLookupError:
+    except (ProcessLookupError, OverflowError):
         return None
     except PermissionError:
         pass

@@ -2,7 +2,7 @@
 
     python -m tests.store.run_crash FOLDER points|random
 
-`points` kills at every access to the disk while a layer and a group of layers are written, once before it and, for writes,
+`points` kills at every access to the disk while a group and a single layer are written: once before it and, for writes,
 once after half of it. `random` kills at random moments. Each time the run is opened and resumed, and compared with what
 the writer had said was written. Prints what was seen as JSON.
 """
