@@ -24,7 +24,7 @@ STYLES: dict[Tone, str] = {
     "good": "bold green",
     "warn": "bold yellow",
     "bad": "bold red",
-    "dim": "bright_black",
+    "dim": "dim",
 }
 
 

@@ -60,7 +60,9 @@ class JobScreen(InspectScreen):
     def show_all(self) -> None:
         self.show_jobs()
         table = self.query_one("#failed", RowTable)
-        table.set_columns([Column("name", "", 34, "left"), Column("reason", "", 0, "left")])
+        table.set_columns(
+            [Column("name", "", 34 if self.size.width < 100 else 52, "left"), Column("reason", "", 0, "left")]
+        )
         table.empty = Text("No layer has failed.", STYLES["dim"])
         self.show_records(())
         self._show_log()
@@ -128,7 +130,7 @@ class JobScreen(InspectScreen):
         text = state_text(view, stored=stored)
         share = view.share or (view.done / view.total if view.total else 0.0)
         if view.state != "none":
-            text.append(f"\n{bar(share, 24)}", "cyan on bright_black")
+            text.append(f"\n{bar(share, 24)}", "cyan")
             text.append(f" {100 * share:.0f}%")
         if view.current and view.active:
             text.append("\n")

@@ -14,7 +14,7 @@ from globa_tui.diagnostics import printable
 from globa_tui.tui.bindings import Scope, bindings
 from globa_tui.tui.curves import Curve
 from globa_tui.tui.messages import LayerRead
-from globa_tui.tui.metrics import METRICS, PATTERN_WORDS, TYPES, Record, general, percent
+from globa_tui.tui.metrics import METRICS, SHORT_WORDS, TYPES, Record, general, percent
 from globa_tui.tui.screens.base import InspectScreen
 from globa_tui.tui.screens.layers import note_of
 from globa_tui.tui.status import STYLES
@@ -87,8 +87,9 @@ class LayerScreen(InspectScreen):
         self.query_one("#layer-title", Line).show(Text.assemble(" ", name_text(record["name"], "bold")))
         self.query_one("#layer-facts", Line).show(Text.assemble(" ", note_of(record)))
         self.query_one("#numbers-text", Pane).show(numbers_text(record, self.inspect.model.tasks))
-        self.query_one("#patterns-text", Pane).show(patterns_text(record))
-        self.query_one("#angles-text", Pane).show(angles_text(record))
+        narrow = self.size.width >= 120 and self.size.height >= 36
+        self.query_one("#patterns-text", Pane).show(patterns_text(record, 12 if narrow else 24, words=not narrow))
+        self.query_one("#angles-text", Pane).show(angles_text(record, 10 if narrow else 26))
         self._show_curves()
         self.inspect.disk.read_layer(self.index)
 
@@ -149,59 +150,61 @@ class LayerScreen(InspectScreen):
 def numbers_text(record: Record, tasks: int) -> Text:
     """Every metric of the registry with its values and its meaning."""
     text = Text()
-    text.append(f"{'':<18}{'τ1':>8}{'τ2':>8}\n" if tasks == 2 else f"{'':<18}{'by fine-tune':>16}\n", STYLES["dim"])
+    text.append(f"{'':<18}{'τ1':>7}{'τ2':>7}\n" if tasks == 2 else f"{'':<18}{'by fine-tune':>14}\n", STYLES["dim"])
     for metric in METRICS:
         if metric.show == "table":
             continue
-        values = ["-" if value is None else metric.format(value) for value in metric.values(record)] or ["-"]
-        cells = "".join(f"{value:>8}" for value in values) if len(values) > 1 else f"{values[0]:>8}"
-        text.append(f"{metric.title:<18}")
-        text.append(f"{cells:<16}", "bold")
-        text.append(f"  {metric.meaning}\n", STYLES["dim"])
-    norm = record.get("norm") or {}
-    if norm.get("base") is not None:
-        text.append(f"{'norm of W0':<18}")
-        text.append(f"{general(norm['base']):>8}{'':<8}", "bold")
-        text.append("  Frobenius norm of the base weight\n", STYLES["dim"])
+        values = ["-" if value is None else metric.format(value) for value in metric.values(record)]
+        _number_line(text, metric.title, values, metric.meaning)
+    base = (record.get("norm") or {}).get("base")
+    if base is not None:
+        _number_line(text, "norm of W0", [general(base)], "Frobenius norm of the base weight")
     return text
 
 
-def patterns_text(record: Record, width: int = 20) -> Text:
-    """Count and energy of every pattern of the layer."""
+def _number_line(text: Text, title: str, values: list[str], meaning: str) -> None:
+    text.append(f"{title:<18}")
+    text.append(f"{''.join(f'{value:>7}' for value in values):<14}", "bold")
+    text.append(f"  {meaning}\n", STYLES["dim"])
+
+
+def patterns_text(record: Record, width: int, *, words: bool = True) -> Text:
+    """Count and energy of every pattern of the layer, with bars of that many cells."""
     cells = record.get("patterns")
     if not cells:
         return Text("No patterns for this layer.", STYLES["dim"])
-    total = sum(cells[name]["energy"] for name in TYPES if name in cells)
-    text = Text(f"{'':<4}{'entries':>9} {'energy':>9} {'share':>6}\n", STYLES["dim"])
+    total = sum(cells[name]["energy"] for name in TYPES)
+    text = Text()
+    text.append(f"{'':<3}{'entries':>8} {'energy':>8} {'share':>6}\n", STYLES["dim"])
     for name in ("C1", *TYPES):
-        cell = cells.get(name) or {"count": 0, "energy": 0.0}
-        share = cell["energy"] / total if total and name != "C1" else None
-        text.append(f"{name:<4}", "bold")
-        text.append(f"{count(cell['count']):>9} {general(cell['energy']):>9} ")
+        share = cells[name]["energy"] / total if total and name != "C1" else None
+        text.append(f"{name:<3}", "bold")
+        text.append(f"{count(cells[name]['count']):>8} {general(cells[name]['energy']):>8} ")
         text.append(f"{percent(share):>5}% " if share is not None else " " * 7)
         text.append(bar(share, width), "cyan")
-        text.append(f" {PATTERN_WORDS[name]}\n", STYLES["dim"])
-    text.append("\nenergy: sum of squares of the entries; share: of the six types together\n", STYLES["dim"])
-    inner = record.get("inner") or {}
-    for key, value in inner.items():
-        text.append(f"inner product {printable(key)} {general(value)}\n", STYLES["dim"])
+        text.append(f" {SHORT_WORDS[name]}\n" if words else "\n", STYLES["dim"])
+    text.append("\nenergy: sum of squares of the entries\nshare: of the six types together\n", STYLES["dim"])
+    for key, value in (record.get("inner") or {}).items():
+        if isinstance(value, int | float):
+            text.append(f"inner product {printable(key)} {general(value)}\n", STYLES["dim"])
     return text
 
 
-def angles_text(record: Record, width: int = 24) -> Text:
-    """Histogram of the principal angles between the two column spaces and the two row spaces."""
+def angles_text(record: Record, width: int) -> Text:
+    """Histogram of the principal angles between the two output spaces and the two input spaces."""
     angles = record.get("angles") or {}
     left, right = angles.get("left") or [], angles.get("right") or []
     if not left and not right:
         return Text("No principal angles for this layer.", STYLES["dim"])
     most = max([*left, *right, 1])
-    text = Text(f"{'angle':<9}{'outputs (left)':<{width + 7}}inputs (right)\n", STYLES["dim"])
+    text = Text()
+    text.append(f"{'':<7}{'outputs (left)':<{width + 6}}inputs (right)\n", STYLES["dim"])
     for step in range(STEPS):
-        text.append(f"{10 * step:>2}-{10 * step + 10:>2}°   ")
+        text.append(f"{10 * step:>2}-{10 * step + 10:>2}° ", STYLES["dim"])
         for side, style in ((left, "cyan"), (right, "magenta")):
             value = side[step] if step < len(side) else 0
             text.append(bar(value / most, width), style)
-            text.append(f"{value:>5}  ")
+            text.append(f"{value:>5} ")
         text.append("\n")
-    text.append("\nnumber of principal angles; 0° is a shared direction, 90° none in common\n", STYLES["dim"])
+    text.append("0° is shared, 90° nothing in common\n", STYLES["dim"])
     return text

@@ -23,8 +23,8 @@ from globa_tui.tui.words import fit_label, labels, name_text, reason, shape
 MARKS = {
     "done": ("ok", "green"),
     "failed": ("!!", "bold red"),
-    "pending": ("..", "bright_black"),
-    "skipped": ("--", "bright_black"),
+    "pending": ("..", "dim"),
+    "skipped": ("--", "dim"),
 }
 SHARES = tuple(f"share.{name}" for name in TYPES)
 
@@ -242,7 +242,7 @@ class LayersScreen(InspectScreen):
         if column == "status":
             return Text(*MARKS.get(status, ("?", "bold red")))
         if status != "done":
-            return Text(".." if status == "pending" else "-", "bright_black")
+            return Text(".." if status == "pending" else "-", "dim")
         return Text(BY_KEY[column].cell(record))
 
 

@@ -12,7 +12,7 @@ from textual.containers import Horizontal, Vertical
 
 from globa_tui.diagnostics import printable
 from globa_tui.tui.bindings import Scope
-from globa_tui.tui.metrics import BY_KEY, PATTERN_WORDS, TYPES, percent
+from globa_tui.tui.metrics import BY_KEY, PATTERN_WORDS, SHORT_WORDS, TYPES, percent
 from globa_tui.tui.screens.base import InspectScreen
 from globa_tui.tui.status import EXPLAINED, STYLES
 from globa_tui.tui.widgets.pane import Pane
@@ -124,6 +124,7 @@ class OverviewScreen(InspectScreen):
         model = self.inspect.model
         totals = model.pattern_totals()
         energy = sum(totals[name][1] for name in TYPES)
+        words = SHORT_WORDS if 120 <= self.size.width < 160 else PATTERN_WORDS
         text = Text()
         for name in TYPES:
             share = totals[name][1] / energy if energy else None
@@ -131,7 +132,7 @@ class OverviewScreen(InspectScreen):
             text.append(bar(share, 16), "cyan")
             text.append(f"{percent(share) if share is not None else '-':>6}%")
             text.append(f"{count(totals[name][0]) if share is not None else '-':>9}", STYLES["dim"])
-            text.append(f"  {PATTERN_WORDS[name]}\n", STYLES["dim"])
+            text.append(f"  {words[name]}\n", STYLES["dim"])
         counts = model.counts
         text.append(f"energy of the other fine-tunes, {counts.done} of {counts.total} layers", STYLES["dim"])
         return text

@@ -149,7 +149,8 @@ class RecipeScreen(InspectScreen):
         saved, now = as_array(editor.saved.coefficients), as_array(editor.recipe.coefficients)
         columns = [table.estimate(saved), table.estimate(now), table.estimate(as_array(dict.fromkeys(PATTERNS, 1.0)))]
         covered = f"{table.layers} of {model.counts.total} layers"
-        text = Text(f"{covered:<34}{'opened':>9}{'now':>9}{'all at 1':>10}\n", STYLES["dim"])
+        text = Text()
+        text.append(f"{covered:<34}{'opened':>9}{'now':>9}{'all at 1':>10}\n", STYLES["dim"])
         for name, values in _effect_rows(columns, model.tasks):
             text.append(f"{name:<34}")
             text.append(f"{values[0]:>9}", STYLES["dim"])

@@ -10,7 +10,7 @@ class Line(Widget):
     """A line whose right end wins when there is no room for both."""
 
     DEFAULT_CSS = """
-    Line { height: 1; width: 1fr; }
+    Line { height: 1; width: 1fr; link-style: none; link-style-hover: underline; link-background-hover: $surface; }
     """
 
     def __init__(self, *, id: str | None = None, classes: str | None = None) -> None:

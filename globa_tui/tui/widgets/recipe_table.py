@@ -73,5 +73,5 @@ class RecipeTable(RowTable):
         if column == "count":
             return Text(count(entries) if entries else "-")
         if column == "bar":
-            return Text(bar(1.0 if name == "C1" and energy else share, width), "cyan" if now else STYLES["dim"])
+            return Text(bar(1.0 if name == "C1" and energy else share, width), "cyan" if now else "dim cyan")
         return Text("FT1" if name == "C1" else f"{100 * share:.1f}%" if share is not None else "-")

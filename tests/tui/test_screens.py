@@ -1,0 +1,226 @@
+"""What every screen shows, in every state, at the sizes that people have."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from globa_tui.jobs.protocol import write_status
+from globa_tui.tui.widgets.row_table import RowTable
+from tests.tui.driving import opened, press, screen_text, settle
+from tests.tui.fake_run import make_run, make_status
+
+SIZES = [(80, 24), (120, 40)]
+
+
+def running(run: Path) -> None:
+    make_status(run, "running")
+
+
+def paused(run: Path) -> None:
+    make_status(run, "paused", eta_seconds=None)
+
+
+def failed(run: Path) -> None:
+    make_status(run, "failed", message="CUDA out of memory")
+
+
+def died(run: Path) -> None:
+    status = make_status(run, "running")
+    write_status(run, replace(status, pid=4_000_000))
+
+
+def lost(run: Path) -> None:
+    status = make_status(run, "running")
+    write_status(run, replace(status, heartbeat=time.time() - 125))
+
+
+def lost_elsewhere(run: Path) -> None:
+    status = make_status(run, "running")
+    write_status(run, replace(status, host="gpu-box", heartbeat=time.time() - 500))
+
+
+STATES: dict[str, tuple[Callable[[Path], None], str]] = {
+    "none": (lambda run: None, "○ NO JOB 14/23 61% !! 1 failed"),
+    "running": (running, "● RUN 16/26 52% !! 1 failed ETA 1h12m"),
+    "paused": (paused, "‖ PAUSED 16/26 52%"),
+    "failed": (failed, "✖ FAILED 16/26"),
+    "died": (died, "✖ DIED 16/26"),
+    "lost": (lost, "? LOST 16/26 52% !! 1 failed no heartbeat 2m00s"),
+    "lost elsewhere": (lost_elsewhere, "? LOST 16/26"),
+}
+
+
+@pytest.mark.parametrize("size", SIZES)
+async def test_header_tells_the_state_on_every_screen(partial_run: Path, size: tuple[int, int]) -> None:
+    async with opened(partial_run, size) as (_, pilot):
+        for state, (prepare, expected) in STATES.items():
+            prepare(partial_run)
+            for key in ("1", "3", "4", "5") if state == "running" else ("5",):
+                header = (await press(pilot, key)).splitlines()[0]
+                assert expected in header, (state, header)
+                assert "llama-base" in header or "LOST" in header
+
+
+@pytest.mark.parametrize("size", SIZES)
+async def test_overview(partial_run: Path, size: tuple[int, int]) -> None:
+    async with opened(partial_run, size) as (app, _):
+        text = screen_text(app)
+    for expected in (
+        "models/wizardmath",
+        "✔ fits: 26 tensors, 23 of them matrices",
+        "lm_head.weight not in ft2",
+        "14 of 23 layers",
+        "1 failed, the first is",
+        "largest subspace overlap",
+        "eta 0.95 0.8",
+    ):
+        assert expected in text, text
+
+
+@pytest.mark.parametrize("size", SIZES)
+async def test_layers(partial_run: Path, size: tuple[int, int]) -> None:
+    async with opened(partial_run, size) as (app, pilot):
+        text = await press(pilot, "3")
+        table = app.screen.query_one("#layers", RowTable)
+        assert [column.key for column in table.columns][-1] == "status"
+    assert "L0 self_attn.q_proj" in text
+    assert "4096x4096" in text
+    assert " ok" in text
+    assert " !!" in text
+    assert "26/26" in text
+    assert len(text.splitlines()) <= size[1]
+    rows = [line for line in text.splitlines() if line.startswith(" L2 mlp.up_proj")]
+    if size[1] > 30:
+        assert rows
+        assert rows[0].rstrip().endswith("..")
+
+
+@pytest.mark.parametrize("size", SIZES)
+async def test_one_layer(partial_run: Path, size: tuple[int, int]) -> None:
+    async with opened(partial_run, size) as (_, pilot):
+        text = await press(pilot, "3", "j", "enter")
+        assert "model.layers.0.self_attn.q_proj.weight" in text
+        assert "relative size" in text
+        assert "how far it moved" in text
+        patterns = await press(pilot, "right_square_bracket")
+        assert "opposite sign" in patterns
+        assert "█" in patterns
+        spectrum = await press(pilot, "right_square_bracket")
+        assert "singular value by rank" in spectrum
+        assert "τ2" in spectrum
+        energy = await press(pilot, "right_square_bracket")
+        assert "1.00" in energy
+        angles = await press(pilot, "right_square_bracket")
+        assert "80-90°" in angles
+
+
+async def test_failed_layer_says_why(partial_run: Path) -> None:
+    async with opened(partial_run) as (_, pilot):
+        note = (await press(pilot, "3", "j", "j", "j")).splitlines()[-2]
+        assert note.strip().startswith("!! NaN at row 3")
+        page = await press(pilot, "enter", "right_square_bracket")
+        assert "NaN at row 3; repair the file and resume" in page
+        job = await press(pilot, "5")
+        assert "model.layers.0.self_attn.v_proj" in job
+        assert "NaN at row 3" in job
+
+
+@pytest.mark.parametrize("size", SIZES)
+async def test_recipe(partial_run: Path, size: tuple[int, int]) -> None:
+    async with opened(partial_run, size) as (_, pilot):
+        text = await press(pilot, "4")
+    assert "[x] C1" in text
+    assert "[ ] D+" in text
+    assert "opposite sign" in text
+    assert "update norm |dW| / |dW1|" in text
+    assert "14 of 23 layers" in text
+    assert "cosine to fine-tune 2" in text
+
+
+@pytest.mark.parametrize("size", SIZES)
+async def test_job(partial_run: Path, size: tuple[int, int]) -> None:
+    make_status(partial_run, "running")
+    (partial_run / "jobs" / "analyze.log").write_text("a line of the log\n")
+    async with opened(partial_run, size) as (_, pilot):
+        text = await press(pilot, "5")
+    assert f"pid {os.getpid()}" in text
+    assert "model.layers.1.mlp.up_proj" in text
+    assert "a line of the log" in text
+    assert "Last finished" in text
+
+
+async def test_complete_merge_shows_its_output(whole_run: Path) -> None:
+    make_status(whole_run, "complete", kind="merge", output="/models/merged", message="merged 26 tensors", done=26)
+    async with opened(whole_run) as (_, pilot):
+        text = await press(pilot, "5")
+    assert "-> /models/merged" in text
+    assert "merged 26 tensors" in text
+
+
+@pytest.mark.parametrize("size", [(60, 15), (79, 23), (200, 60)])
+async def test_other_sizes_are_usable(partial_run: Path, size: tuple[int, int]) -> None:
+    async with opened(partial_run, size) as (_, pilot):
+        for key, expected in (("1", "Compared"), ("3", "Layer"), ("4", "Coef"), ("5", "Analysis")):
+            text = await press(pilot, key)
+            assert expected in text, text
+            assert "needs 60x15" not in text
+
+
+@pytest.mark.parametrize("size", [(59, 24), (80, 14), (20, 5), (1, 1)])
+async def test_too_small_says_so_and_recovers(partial_run: Path, size: tuple[int, int]) -> None:
+    async with opened(partial_run) as (app, pilot):
+        await pilot.resize_terminal(*size)
+        await settle(pilot)
+        text = screen_text(app)
+        assert "Compared" not in text
+        if size[0] > 40:
+            assert f"needs 60x15, this is {size[0]}x{size[1]}" in text
+            assert "NO JOB" in text
+        await pilot.resize_terminal(80, 24)
+        await settle(pilot)
+        assert "Compared" in screen_text(app)
+
+
+async def test_a_screen_opened_when_too_small_recovers(partial_run: Path) -> None:
+    async with opened(partial_run, (40, 10)) as (app, pilot):
+        assert "needs 60x15" in await press(pilot, "3")
+        await pilot.resize_terminal(80, 24)
+        await settle(pilot)
+        assert "L0 self_attn.q_proj" in screen_text(app)
+
+
+async def test_hostile_names_are_shown_as_they_are(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "hostile.globa", blocks=1, done=1.0, hostile=True)
+    async with opened(run) as (_, pilot):
+        text = await press(pilot, "3", "G", "k")
+        assert r"w[bold]x[/b]\x1b[2J\u202ey.weight" in text
+        assert "\x1b" not in text
+        assert r"w[bold]x[/b]\x1b[2J" in await press(pilot, "enter")
+
+
+async def test_no_color_draws_every_screen(partial_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NO_COLOR", "1")
+    async with opened(partial_run, (120, 40)) as (_, pilot):
+        for keys in (["1"], ["3"], ["j", "enter"], ["4"], ["P"], ["escape", "M"], ["escape", "5"], ["question_mark"]):
+            assert await press(pilot, *keys)
+
+
+async def test_damaged_records_leave_a_dash(tmp_path: Path) -> None:
+    """A run that somebody tampered with is shown as far as it makes sense."""
+    run = make_run(tmp_path / "odd.globa", blocks=1, done=0.0)
+    wrong = {"status": "done", "error": None, "patterns": "x", "effect": {"labels": 3}, "rank": [None, "a"],
+             "orthogonality": {"left": "NaN"}, "angles": {"left": 4}, "knee": [3], "norm": 1, "shape": None,
+             "seconds": [], "relative_size": [float("nan")], "clusters": 2, "file": "layers/x.h5"}  # fmt: skip
+    name = "model.layers.0.self_attn.q_proj.weight"
+    lines = [{"index": 1, "name": name, **wrong}, {"index": 2, "name": "n", "status": "exploded"}]
+    (run / "summary.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    async with opened(run, (120, 40)) as (_, pilot):
+        for keys in (["1"], ["3"], ["j", "s", "enter"], ["4"], ["5"]):
+            assert "GLOBA" in await press(pilot, *keys)
