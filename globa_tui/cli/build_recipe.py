@@ -57,7 +57,11 @@ def recipe_of(sources: Sequence[str], words: MergeWords) -> Recipe:
 
 def read_recipe(path: Path) -> Recipe:
     """A recipe file: ours, or mergekit's YAML."""
-    return Recipe.read(path)
+    from globa_tui import safe_yaml
+    from globa_tui.mergekit import from_mergekit, is_mergekit
+
+    values = safe_yaml.load(safe_yaml.read(path), str(path))
+    return from_mergekit(values, str(path)) if is_mergekit(values) else Recipe.from_dict(values, str(path))
 
 
 def _with_method(recipe: Recipe, words: MergeWords) -> Recipe:
