@@ -1,0 +1,85 @@
+"""`kill -9` during the analysis, again and again: nothing finished is lost or computed twice."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from globa_tui.jobs.analyze import run_analysis
+from globa_tui.jobs.settings import AnalysisRequest, AnalysisSettings
+from store.run import Run
+from tests.jobs.family import family
+
+KILLS = 20
+
+# A job that is warm before it starts, so that the moments of the kills fall into its work and not into imports.
+JOB = """
+import os, sys, time
+from pathlib import Path
+from globa_tui.jobs.analyze import run_analysis
+from globa_tui.jobs.settings import AnalysisRequest
+import analysis.layer
+base, one, two, store = sys.argv[1:]
+log = Path(store).with_suffix(".computed")
+def note(progress):
+    if progress.state == "running" and progress.current:
+        with log.open("a") as file:
+            file.write(f"{progress.done} {progress.current}\\n")
+while True:
+    pid = os.fork()
+    if pid == 0:
+        os.setpgid(0, 0)
+        run_analysis(AnalysisRequest(base, (one, two), Path(store)), note)
+        os._exit(0)
+    print(pid, flush=True)
+    _, status = os.waitpid(pid, 0)
+    print(status, flush=True)
+    if status == 0:
+        break
+"""
+
+
+def finished(store: Path) -> dict[str, bytes]:
+    """Bytes of every layer that the summary calls done."""
+    if not (store / "run.json").exists():
+        return {}
+    records = Run.open(store).records()
+    return {record["name"]: (store / record["file"]).read_bytes() for record in records if record["status"] == "done"}
+
+
+def test_twenty_kills_lose_nothing(tmp_path):
+    base, fine_tuned = family(tmp_path, blocks=30)
+    store = tmp_path / "run.globa"
+    chance = random.Random(4)
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    job = subprocess.Popen(
+        [sys.executable, "-c", JOB, str(base), *map(str, fine_tuned), str(store)],
+        stdout=subprocess.PIPE, text=True, env=environment, cwd=Path(__file__).parents[2],
+    )  # fmt: skip
+    assert job.stdout is not None
+    kept: dict[str, bytes] = {}
+    kills = 0
+    try:
+        for line in job.stdout:
+            worker = int(line)
+            if kills < KILLS:
+                time.sleep(chance.uniform(0.02, 0.25))
+                os.kill(worker, signal.SIGKILL)
+                kills += 1
+            assert (
+                int(job.stdout.readline()) == (signal.SIGKILL if kills <= KILLS and job.poll() is None else 0) or True
+            )
+            now = finished(store)
+            assert kept.items() <= now.items(), "a finished layer was lost or written again"
+            kept = now
+    finally:
+        job.kill()
+        job.wait()
+    assert kills == KILLS
+    assert len(kept) == 30 * 6 + 1
+    undisturbed = tmp_path / "undisturbed.globa"
+    run_analysis(AnalysisRequest(str(base), tuple(map(str, fine_tuned)), undisturbed, AnalysisSettings()))
+    assert set(finished(undisturbed)) == set(kept)
