@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-import signal
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
@@ -84,17 +83,16 @@ def analyze(
 
 
 def _run(request: AnalysisRequest, shown: Display) -> Summary:
+    from globa_tui.cli.signals import stopping_on_term
     from globa_tui.diagnostics import Interrupted
-    from globa_tui.jobs.reporter import JobCancelledError, Reporter
-
-    def stop_on_signal(reporter: Reporter) -> None:
-        signal.signal(signal.SIGTERM, lambda number, frame: reporter.stop())
+    from globa_tui.jobs.reporter import JobCancelledError
 
     try:
         # Loading torch takes seconds, in which ctrl-C is as likely as later.
         from globa_tui.jobs.analyze import run_analysis
 
-        return run_analysis(request, shown.follow, stop_on_signal)
+        with stopping_on_term() as watch:
+            return run_analysis(request, shown.follow, watch)
     except (KeyboardInterrupt, JobCancelledError):
         again = shlex.join(["globa-tui", "resume", str(request.store)])
         msg = f"interrupted; finished layers are kept in {request.store}; go on with: {again}"

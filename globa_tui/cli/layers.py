@@ -49,7 +49,7 @@ def document_text(document: Mapping[str, Any]) -> str:
 
 def _layer(record: Record) -> dict[str, Any]:
     known = {key: value for key, value in record.items() if key != "stored"}
-    plain: dict[str, Any] = _finite({**_ALWAYS, **known})
+    plain: dict[str, Any] = finite({**_ALWAYS, **known})
     return plain
 
 
@@ -139,12 +139,12 @@ def _ranks(record: Record) -> str:
     return "/".join(map(str, record.get("rank") or ())) or "-"
 
 
-def _finite(value: Any) -> Any:
+def finite(value: Any) -> Any:
     """The value with NaN and infinities as null: JSON has no word for them."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, Mapping):
-        return {key: _finite(item) for key, item in value.items()}
+        return {key: finite(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
+        return [finite(item) for item in value]
     return value

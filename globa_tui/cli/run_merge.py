@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import signal
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -11,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 from globa_tui.cli.announce import say_findings
 from globa_tui.cli.build_recipe import refuse_unmatched
+from globa_tui.cli.signals import stopping_on_term
 from globa_tui.diagnostics import Interrupted, printable, say
 from globa_tui.values import about_size
 
 if TYPE_CHECKING:
     from globa_tui.jobs.merge import MergePlan
-    from globa_tui.jobs.reporter import Reporter
     from globa_tui.recipe import Recipe
 
 
@@ -35,8 +34,8 @@ def run(recipe: Recipe, out: Path, choices: Mapping[str, Any], *, quiet: bool, a
     options = MergeOptions(**choices, status_folder=_status_folder(recipe))
     _announce(plan_merge(recipe, options), out, quiet=quiet)
     try:
-        with display("merging", quiet=quiet) as shown:
-            result = run_merge(recipe, out, options, shown.follow, _stop_on_signal)
+        with display("merging", quiet=quiet) as shown, stopping_on_term() as watch:
+            result = run_merge(recipe, out, options, shown.follow, watch)
     except (KeyboardInterrupt, JobCancelledError):
         msg = f"interrupted; {out} is as it was, nothing of this merge is left"
         raise Interrupted(msg) from None
@@ -88,7 +87,3 @@ def _status_folder(recipe: Recipe) -> Path | None:
 
     folder = run_folder(recipe.run) if recipe.run is not None else None
     return folder if folder is not None and folder.is_dir() else None
-
-
-def _stop_on_signal(reporter: Reporter) -> None:
-    signal.signal(signal.SIGTERM, lambda number, frame: reporter.stop())

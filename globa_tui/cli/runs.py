@@ -8,6 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from globa_tui.cli.layers import finite
 from store.errors import RunDamagedError
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ def run_document(run: Run, records: Sequence[Mapping[str, Any]]) -> dict[str, An
     """The object ``run`` of ``show --json`` and ``status --json``."""
     sources = run.manifest["sources"]
     states = [record["status"] for record in records]
-    return {
+    found: dict[str, Any] = {
         "path": str(run.path),
         "base": next((s.get("source") for s in sources if s.get("role") == "base"), None),
         "fine_tuned": [s.get("source") for s in sources if s.get("role") != "base"],
@@ -50,6 +51,7 @@ def run_document(run: Run, records: Sequence[Mapping[str, Any]]) -> dict[str, An
         "layers_failed": states.count("failed"),
         "layers_skipped": states.count("skipped"),
     }
+    return {key: finite(value) for key, value in found.items()}
 
 
 def _run_status(states: Sequence[str], jobs: Sequence[tuple[JobStatus, str]]) -> str:

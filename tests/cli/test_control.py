@@ -71,6 +71,15 @@ def test_a_failed_job_says_why(run: Path) -> None:
     assert r"              out of\x1b memory" in out.splitlines()
 
 
+def test_a_job_that_failed_before_its_run_began(tmp_path: Path) -> None:
+    """A wrong source leaves a status and no run; `status` must still say why."""
+    working(tmp_path / "r.globa", state="failed", message="base: no such checkpoint")
+    lines = call("status", str(tmp_path / "r")).out.splitlines()
+    assert lines[0] == f"{tmp_path}/r.globa: not begun"
+    assert lines[-1].strip() == "base: no such checkpoint"
+    assert json.loads(call("status", str(tmp_path / "r"), "--json").out)["run"] is None
+
+
 def test_a_packed_run_cannot_be_resumed(run: Path, tmp_path: Path) -> None:
     packed = str(tmp_path / "p.h5")
     assert call("pack", str(run), packed, "--incomplete", "--quiet").code == 0

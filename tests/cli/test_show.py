@@ -165,6 +165,10 @@ def test_json_of_one_layer(run: str) -> None:
 
 
 def test_json_has_no_nan(tmp_path: Path) -> None:
+    path = make_run(tmp_path) / "run.json"
+    path.write_text(path.read_text().replace("0.95", "NaN"))
+    for command in ("show", "status"):
+        assert json.loads(call(command, str(path.parent), "--json").out)["run"]["settings"]["eta"] == [None, 0.8]
     assert layers.document({}, [{"status": "done", "rank": [float("nan"), 1]}])["layers"][0]["rank"] == [None, 1]
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import json
+import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +13,9 @@ from pathlib import Path
 import pytest
 
 from globa_tui.cli import announce, doctor, progress
+from globa_tui.cli.signals import stopping_on_term
 from globa_tui.jobs.progress import Progress
+from globa_tui.jobs.reporter import JobCancelledError, Reporter
 from store.checkpoints import Finding
 from tests.cli.records import call, make_run
 
@@ -94,6 +98,17 @@ def test_a_reader_that_leaves_is_no_error(tmp_path: Path) -> None:
     line = f"{sys.executable} -m globa_tui show {run} --json | head -c 1"
     result = subprocess.run(line, shell=True, capture_output=True, text=True, check=False)
     assert (result.stdout, result.stderr, result.returncode) == ("{", "", 0)
+
+
+def test_terminate_stops_after_the_layer_in_work() -> None:
+    """And only within the block: afterwards SIGTERM means what it meant before."""
+    before = signal.getsignal(signal.SIGTERM)
+    with stopping_on_term() as watch, Reporter("analyze", None, lambda progress: None) as reporter:
+        watch(reporter)
+        os.kill(os.getpid(), signal.SIGTERM)
+        with pytest.raises(JobCancelledError):
+            reporter.layer_started("next")
+    assert signal.getsignal(signal.SIGTERM) is before
 
 
 def test_no_command_is_help_on_stderr() -> None:
