@@ -148,6 +148,7 @@ class StagedFile:
         self.temporary = path.with_name(f".{path.name[:100]}{_MARK}{os.getpid()}-{secrets.token_hex(4)}")
         self._durable = durable
         self._position = 0
+        self._end = 0
         self._failure: BaseException | None = None
         with disk_errors(path):
             self._fd = os.open(self.temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
@@ -172,6 +173,7 @@ class StagedFile:
         except BaseException as error:  # also an interrupt; publish raises it
             self._failure = error
         self._position += len(view)
+        self._end = max(self._end, self._position)
         return len(view)
 
     def readinto(self, buffer: bytearray | memoryview) -> int:
@@ -219,7 +221,7 @@ class StagedFile:
         DiskFullError, StoreError
             A write, the sync or the rename failed; the old file, if any, is untouched.
         """
-        with disk_errors(self.path, needed=self._position):
+        with disk_errors(self.path, needed=self._end):
             if self._failure is not None:
                 raise self._failure
             if self._durable:

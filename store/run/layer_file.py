@@ -78,7 +78,7 @@ def write_layer_file(path: Path, items: Sequence[tuple[Record, Mapping[str, Arra
     import h5py
 
     needed = sum(array.values.nbytes for _, arrays in items for array in arrays.values())
-    files.ensure_free(path.parent, needed)
+    files.ensure_free(path, needed)
     with files.StagedFile(path) as staged:
         with h5py.File(staged, "w") as file:
             file.attrs["format"] = FORMAT

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 from store import files, process
-from store.errors import RunBusyError
+from store.errors import RunBusyError, StoreError
 from store.run.layout import LOCK
 
 HEARTBEAT_SECONDS = 1.0
@@ -169,9 +169,14 @@ class RunLock:
             if now - self._written < HEARTBEAT_SECONDS:
                 return
             self._written = now
-            self._require()
+            try:
+                self._require()
+            except RunBusyError:
+                raise
+            except StoreError:
+                return
             self.info = LockInfo(**{**asdict(self.info), "heartbeat": time.time()})
-            with contextlib.suppress(Exception):
+            with contextlib.suppress(StoreError):
                 files.write_atomic(self._path, _dump(self.info), durable=False)
 
     def require(self) -> None:

@@ -22,6 +22,8 @@ Record = dict[str, Any]
 
 _CHUNK = 1 << 22
 
+_HEAD = ("index", "name", "status", "error", "reason", "file", "stored")
+
 STATUSES = frozenset({"done", "failed", "skipped"})
 
 
@@ -148,6 +150,22 @@ class SummaryReader:
         end = data.rfind(b"\n") + 1
         self._offset += end
         return over, parse_records(data[:end])
+
+
+def head(record: Record) -> Record:
+    """Return what a writer needs to remember of a record; the rest is on the disk."""
+    return {key: record[key] for key in _HEAD if key in record}
+
+
+def latest_lines(data: bytes) -> dict[int, tuple[Record, bytes]]:
+    """Return head and line of the last record of each layer, by index, in the order of the lines."""
+    found: dict[int, tuple[Record, bytes]] = {}
+    for line in data.split(b"\n"):
+        record = parse_record(line)
+        if record is not None:
+            found.pop(record["index"], None)
+            found[record["index"]] = head(record), line
+    return found
 
 
 def latest(records: Iterable[Record]) -> dict[int, Record]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import stat
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -17,7 +17,7 @@ from store.run.layer_file import Array, valid_layers, write_layer_file
 from store.run.layout import JOBS, LAYERS, LOCK, MANIFEST, SUMMARY, layer_file, layer_file_name, run_folder
 from store.run.lock import RunLock
 from store.run.manifest import Manifest
-from store.run.summary import STATUSES, Record, dump_record, latest, parse_records
+from store.run.summary import STATUSES, Record, dump_record, head, latest_lines, parse_record
 
 _JOB_FILES_SECONDS = 60.0
 
@@ -32,7 +32,8 @@ class RunWriter:
     manifest : dict
         As on the disk.
     records : dict of int to dict
-        The last record of each layer that is done, failed or skipped.
+        Of each layer that is done, failed or skipped, the head of its last record: `index`, `name`, `status`, `error`,
+        `reason`, `file`.
     finished : set of int
         Layers that need no work: skipped, or done with a file that is whole.
     """
@@ -86,20 +87,30 @@ class RunWriter:
         """Find what is whole on the disk, and write the summary anew where it says otherwise."""
         path = self.path / SUMMARY
         data = path.read_bytes() if path.is_file() else b""
-        listed = parse_records(data)
-        records = {index: record for index, record in latest(listed).items() if index in self._names}
-        kept = _whole(self.path, records)
-        known = {record["file"] for record in kept.values() if record["status"] == "done"}
+        found = latest_lines(data)
+        heads = {index: record for index, (record, _) in found.items() if index in self._names}
+        lines = {index: line for index, (_, line) in found.items()}
+        whole = _whole(self.path, heads)
+        known = {record["file"] for record in whole.values() if record["status"] == "done"}
+        for record in self._unlisted(known, whole):
+            whole[record["index"]] = head(record)
+            lines[record["index"]] = dump_record(record)
+        for index, record in whole.items():
+            if record is not heads.get(index) and index in heads:
+                lines[index] = dump_record({**(parse_record(lines[index]) or {}), **record})
+        text = b"".join(lines[index] + b"\n" for index in whole)
+        if text != data or not path.is_file():
+            files.write_atomic(path, text)
+        return whole
+
+    def _unlisted(self, known: set[str], whole: dict[int, Record]) -> Iterator[Record]:
+        """Read the records of layers that are on the disk but not in the summary."""
         for file in sorted((self.path / LAYERS).glob("*.h5")):
             name = f"{LAYERS}/{file.name}"
             if name not in known and layer_file(self.path, name) is not None:
-                found = {i: r for i, r in valid_layers(file).items() if i in self._names and i not in kept}
-                kept |= {index: _stored(record, name, file.lstat()) for index, record in found.items()}
-        as_listed = len(listed) == len(kept) and all(kept.get(record["index"]) is record for record in listed)
-        if not (as_listed and data.endswith(b"\n")):
-            lines = [dump_record(kept[index]) + b"\n" for index in sorted(kept)]
-            files.write_atomic(path, b"".join(lines))
-        return kept
+                for index, record in valid_layers(file).items():
+                    if index in self._names and index not in whole:
+                        yield _stored(record, name, file.lstat())
 
     def write_layer(self, record: Mapping[str, Any], arrays: Mapping[str, Array]) -> None:
         """Keep a finished layer; when this returns, no kill and no power cut loses it.
@@ -148,7 +159,7 @@ class RunWriter:
     def _append(self, records: list[Record]) -> None:
         self._summary.append(b"".join(dump_record(record) + b"\n" for record in records))
         for record in records:
-            self.records[record["index"]] = record
+            self.records[record["index"]] = head(record)
             if record["status"] == "failed":
                 self.finished.discard(record["index"])
             else:

@@ -172,7 +172,7 @@ def unwritten(file: h5py.File) -> None:
 
 
 def strings(file: h5py.File) -> None:
-    replace(file, data=["a", "b"])
+    replace(file, data=np.array([b"a", b"b"]))
 
 
 def wrong_checksum(file: h5py.File) -> None:
@@ -216,29 +216,30 @@ def record_is_no_json(file: h5py.File) -> None:
     layer_file.write_text(file["layers/00000000"], "record", b"{" * 1000)
 
 
+ELSEWHERE = "not stored in one piece inside the file"
 HOSTILE = [
-    external_link,
-    soft_link,
-    external_storage,
-    virtual,
-    bomb,
-    unwritten,
-    strings,
-    wrong_checksum,
-    no_checksum,
-    odd_checksum,
-    group_for_array,
-    array_for_group,
-    no_record,
-    record_of_another,
-    record_is_numbers,
-    record_is_no_json,
+    (external_link, "a link"),
+    (soft_link, "a link"),
+    (external_storage, ELSEWHERE),
+    (virtual, ELSEWHERE),
+    (bomb, ELSEWHERE),
+    (unwritten, "8,796,093,022,208 bytes claimed, 0 stored"),
+    (strings, "not numbers"),
+    (wrong_checksum, "the checksum differs"),
+    (no_checksum, "no checksum"),
+    (odd_checksum, "no checksum"),
+    (group_for_array, "not an array"),
+    (array_for_group, "not a group"),
+    (no_record, "missing"),
+    (record_of_another, "not the record of layer 0"),
+    (record_is_numbers, "not a text"),
+    (record_is_no_json, "not the record of layer 0"),
 ]
 
 
-@pytest.mark.parametrize("change", HOSTILE)
+@pytest.mark.parametrize(("change", "reason"), HOSTILE)
 def test_a_hostile_file_is_refused_naming_file_and_key(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: Callable[[h5py.File], None]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: Callable[[h5py.File], None], reason: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
     write(tmp_path / "secret.h5")
@@ -250,6 +251,7 @@ def test_a_hostile_file_is_refused_naming_file_and_key(
         read_some(path)
     assert str(path) in str(caught.value)
     assert "/layers/00000000" in str(caught.value)
+    assert reason in str(caught.value)
     assert "resume" in str(caught.value)
     assert "\n" not in str(caught.value)
     assert valid_layers(path) == {}

@@ -290,6 +290,22 @@ def test_two_writers_do_not_meet(tmp_path: Path) -> None:
     assert finished(first.path) == {0, 1}
 
 
+def test_a_writer_that_lost_its_lock_writes_nothing_more(tmp_path: Path) -> None:
+    with RunWriter.create_or_resume(tmp_path / "run", manifest()) as open_writer:
+        open_writer.write_layer(record(0), arrays(0))
+        lock = open_writer.path / "lock"
+        lock.write_text(json.dumps({**json.loads(lock.read_text()), "token": "another"}))
+        before = tree(open_writer.path)
+        for attempt in (
+            lambda: open_writer.write_layer(record(1), arrays(1)),
+            lambda: open_writer.write_record(record(2, "skipped")),
+        ):
+            with pytest.raises(RunBusyError):
+                attempt()
+        assert tree(open_writer.path) == before
+    assert lock.exists()
+
+
 def test_a_refused_resume_gives_the_lock_back(tmp_path: Path) -> None:
     run = write(tmp_path / "run", done=1)
     with pytest.raises(StoreError, match="settings"):
