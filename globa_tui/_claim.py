@@ -18,9 +18,11 @@ def claim() -> None:
     Every entry point of a process calls this before its other imports.
     """
     for name in _PACKAGES:
-        folder = Path(__file__).resolve().parent.parent / name
+        folder = Path(__file__).absolute().parent.parent / name
         start = folder / "__init__.py"
-        if getattr(sys.modules.get(name), "__file__", None) == str(start):
+        found = getattr(sys.modules.get(name), "__file__", None)
+        # Through a link or not, ours is ours: loading it twice would make two of every class.
+        if found and start.is_file() and Path(found).is_file() and start.samefile(found):
             continue
         for taken in [module for module in sys.modules if module == name or module.startswith(f"{name}.")]:
             del sys.modules[taken]
