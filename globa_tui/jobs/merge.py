@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-from analysis.task_vector import require_finite
+from analysis.errors import NotFiniteError
 from globa_tui import __version__
 from globa_tui.jobs.card import model_card
 from globa_tui.jobs.device import resolve_device
@@ -182,8 +182,13 @@ class _Merge:
         index = self.plan.index
         named = zip((index.base, *index.fine_tuned), (layer.name, *layer.fine_tuned), (weight, *models), strict=True)
         for checkpoint, name, tensor in named:
-            if tensor is not None and not bool(torch.isfinite(tensor.double()).all()):
-                require_finite(tensor, f"{checkpoint.path}: tensor {name}")
+            bad = int((~torch.isfinite(tensor.double())).sum()) if tensor is not None else 0
+            if tensor is not None and bad:
+                msg = (
+                    f"{checkpoint.path}: tensor {name} holds {bad} NaN or infinite entries of {tensor.numel()}; "
+                    "mend the source, or let them through with --allow-failed"
+                )
+                raise NotFiniteError(msg)
         msg = f"{layer.name}: the merged tensor is not finite though every source is; use smaller coefficients"
         raise CheckpointError(msg)
 

@@ -133,7 +133,7 @@ def test_a_changed_source_is_refused(tmp_path):
     run_analysis(asked)
     weights = load_file(Path(asked.fine_tuned[0]) / "model.safetensors")
     single(Path(asked.fine_tuned[0]), {name: weight + 1 for name, weight in weights.items()})
-    with pytest.raises(RunForeignError, match="another source"):
+    with pytest.raises(RunForeignError, match="another fine-tune 1 file model.safetensors"):
         run_analysis(asked)
 
 
