@@ -38,8 +38,9 @@ def pair_names(
     """Pair the names of a fine-tune with those of its base.
 
     Of all ways to strip or add one prefix (``bert.``, ``model.``, ``transformer.``, …; whatever the names suggest)
-    the one is taken that pairs most tensors of equal shape, then most names; unchanged names win ties. Names that the
-    renaming leaves unpaired may still pair unchanged (an ``lm_head`` outside the prefixed part).
+    the one is taken that pairs most tensors of equal shape, then most names, then with the shorter prefix, so that
+    unchanged names win ties. Names that the renaming leaves unpaired may still pair unchanged (an ``lm_head`` outside
+    the prefixed part).
 
     Returns
     -------
@@ -49,7 +50,7 @@ def pair_names(
         Base name to fine-tune name.
     """
     equal, named = _scores(base, fine_tuned)
-    best = max(named, key=lambda way: (equal[way], named[way], way == Renaming(), -len(way.strip + way.add), str(way)))
+    best = max(named, key=lambda way: (equal[way], named[way], -len(way.strip + way.add), str(way)))
     pairs: dict[str, str] = {}
     for name in fine_tuned:
         target = best.apply(name)

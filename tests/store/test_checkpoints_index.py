@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -71,15 +72,21 @@ def test_each_fine_tune_has_a_prefix_of_its_own() -> None:
 
 
 def test_the_prefix_that_pairs_most_equal_shapes_wins() -> None:
-    """Both encoders of the fine-tune have the base's names; only one has its shapes."""
-    base = make.described({"layer.0.weight": (4, 4), "layer.1.weight": (4, 4)})
-    two = make.described(
-        {f"{part}.layer.{n}.weight": (size, 4) for part, size in (("vision", 8), ("text", 4)) for n in (0, 1)}
-    )
-    index = build_index(base, [two])
-    assert [layer.fine_tuned[0] for layer in index.layers] == ["text.layer.0.weight", "text.layer.1.weight"]
+    """One encoder of the fine-tune has more of the base's names; the other has its shapes."""
+    base = make.described({f"layer.{number}.weight": (4, 4) for number in range(3)})
+    vision = {f"vision.layer.{number}.weight": (8, 4) for number in range(3)}
+    text = {f"text.layer.{number}.weight": (4, 4) for number in range(2)}
+    index = build_index(base, [make.described({**vision, **text})])
+    assert [layer.fine_tuned[0] for layer in index.layers] == [*text, None]
     assert not index.errors
-    assert len(messages(index, "info", "extra")) == 2
+    assert len(messages(index, "info", "extra")) == 3
+
+
+def test_a_tensor_is_not_paired_twice() -> None:
+    """With the prefix ``x.`` two tensors pair; the fine-tune's ``a`` is then taken, and the base's own ``a`` misses out."""
+    base = make.described({"a.weight": (2, 2), "x.a.weight": (2, 2), "x.b.weight": (2, 2)})
+    index = build_index(base, [make.described({"a.weight": (2, 2), "b.weight": (2, 2)})])
+    assert [layer.fine_tuned[0] for layer in index.layers] == [None, "a.weight", "b.weight"]
 
 
 def test_unchanged_names_win_a_tie() -> None:
@@ -188,6 +195,19 @@ class TestTies:
             "lm_head.weight: tied to model.embed_tokens.weight in ft1, read from there"
         ]
         assert len(index.findings) == 1
+
+    def test_the_head_repeats_the_embeddings_whichever_comes_first(self) -> None:
+        shapes = {"lm_head.weight": (10, 4), "copy.weight": (10, 4), "embed_tokens.weight": (10, 4)}
+        apart = make.described(shapes)
+        together = {name: replace(header, offset=0) for name, header in apart.tensors.items()}
+        index = build_index(replace(apart, tensors=together), [apart])
+        assert [layer.tied_to for layer in index.layers] == ["copy.weight", None, "copy.weight"]
+
+    def test_a_fine_tune_that_says_it_is_untied_is_believed(self) -> None:
+        base = make.described(self.shapes, config={"tie_word_embeddings": True})
+        index = build_index(base, [make.described(self.without, config={"tie_word_embeddings": False})])
+        assert index.layers[-1].fine_tuned == (None,)
+        assert messages(index, "warning", "missing") == ["lm_head.weight: not in ft1: counts as unchanged"]
 
     def test_a_silent_fine_tune_ties_when_the_base_does(self) -> None:
         base = make.described(self.shapes, config={"tie_word_embeddings": True})

@@ -184,6 +184,12 @@ def test_refuses_a_shard_outside_the_folder(tmp_path: Path, name: str) -> None:
     refused(folder)
 
 
+def test_refuses_a_shard_that_climbs_even_when_it_stays_inside(tmp_path: Path) -> None:
+    make.zero_file(tmp_path / "parts" / "1.safetensors", {"w": ("F32", (2,))})
+    make.write_index(tmp_path, {"w": "parts/../parts/1.safetensors"})
+    assert "is not inside the folder" in refused(tmp_path)
+
+
 def test_accepts_a_shard_in_a_subfolder(tmp_path: Path) -> None:
     make.zero_file(tmp_path / "parts" / "1.safetensors", {"w": ("F32", (2,))})
     make.write_index(tmp_path, {"w": "parts/1.safetensors"})

@@ -100,6 +100,12 @@ def grow(path: Path) -> None:
     path.write_bytes(path.read_bytes() + b"\0")
 
 
+def grow_unseen(path: Path) -> None:
+    before = path.stat()
+    grow(path)
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
 def touch(path: Path) -> None:
     os.utime(path, ns=(10**18, 10**18))
 
@@ -108,6 +114,7 @@ def touch(path: Path) -> None:
     ("change", "expected"),
     [
         (grow, "bytes when it was indexed"),
+        (grow_unseen, "bytes when it was indexed"),
         (touch, "was modified after it was indexed"),
         (Path.unlink, "cannot be read"),
     ],

@@ -105,6 +105,7 @@ def test_folders_of_others_are_left_alone(tmp_path: Path) -> None:
         (tmp_path / name).mkdir()
     (tmp_path / ".out.tmp-999999998").write_text("a file")
     (tmp_path / ".out.tmp-999999997").symlink_to(living)
+    (tmp_path / ".out.old-999999996").symlink_to(living)
     before = sorted(tmp_path.iterdir())
     (tmp_path / ".out.tmp-999999999").mkdir()
     with MergedWriter(tmp_path / "out", PLAN):
