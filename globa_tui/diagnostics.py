@@ -86,7 +86,7 @@ def exit_code(error: BaseException) -> ExitCode:
     return ExitCode.FAILED
 
 
-def one_line(error: BaseException) -> str:
+def message(error: BaseException) -> str:
     """One line that says what is wrong; of an exception that nobody foresaw, also its type."""
     text = " ".join(str(error).splitlines()) if not _expected(error) else str(error)
     if isinstance(error, KeyboardInterrupt):
@@ -101,15 +101,12 @@ def one_line(error: BaseException) -> str:
     return printable("; ".join([text, *(" ".join(str(note).splitlines()) for note in notes)]))
 
 
-message = one_line
-
-
 def fail(error: BaseException, *, debug: bool = False, stream: TextIO | None = None) -> ExitCode:
     """Print ``globa-tui: …`` on stderr (with `debug` the traceback before it) and return the exit code."""
     stream = stream or sys.stderr
     if debug:
         print(*map(printable, _trace(error)), sep="\n", file=stream)
-    say(one_line(error), stream=stream)
+    say(message(error), stream=stream)
     return exit_code(error)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from statistics import NormalDist
 from typing import Any
 
 from globa_tui.jobs.settings import AnalysisSettings
@@ -24,18 +25,29 @@ def analysed(layers: Iterable[Mapping[str, Any]], settings: AnalysisSettings) ->
 
 
 def most_factor_bytes(layers: Iterable[Mapping[str, Any]], settings: AnalysisSettings) -> int:
-    """The most bytes that the stored factors can take: full ranks, no two alike, energy spread evenly.
+    """The disk that the stored factors take in the worst realistic case: full ranks, no two alike, Gaussian matrices.
 
-    The entries that reach η of an energy are at most η of all entries. Real fine-tunes take less, low-rank ones far
-    less; how much less is known only after the decompositions. `settings` hold one η per fine-tune.
+    Real fine-tunes take less (half of it on the demo family), low-rank ones far less; how much less is known only
+    after the decompositions. `settings` hold one η per fine-tune.
     """
     total = 0.0
+    shares = sum(_kept_share(eta) for eta in settings.eta)
     for layer in layers:
         rows, cols = layer["shape"]
-        tasks = len(settings.eta)
         rank = min(rows, cols)
-        left, right = min(rows, tasks * rank), min(cols, tasks * rank)
+        left, right = min(rows, len(settings.eta) * rank), min(cols, len(settings.eta) * rank)
         wide = 8 if settings.precision == "float64" else 4
         width = 2 if layer["dtype"] in SIXTEEN_BITS and wide == 4 else wide
-        total += width * (rows * left + cols * right) + sum(settings.eta) * left * right * (_CORE_ENTRY - 4 + wide)
+        total += width * (rows * left + cols * right) + shares * left * right * (_CORE_ENTRY - 4 + wide)
     return int(total)
+
+
+def _kept_share(eta: float) -> float:
+    """Share of the entries of a Gaussian matrix that hold η of its energy: |x| > t with 2 (t φ(t) + Q(t)) = η."""
+    normal = NormalDist()
+    low, high = 0.0, 40.0
+    for _ in range(60):
+        middle = (low + high) / 2
+        energy = 2 * (middle * normal.pdf(middle) + 1 - normal.cdf(middle))
+        low, high = (middle, high) if energy > eta else (low, middle)
+    return 2 * (1 - normal.cdf(low))

@@ -70,6 +70,8 @@ class Recipe:
     """Data type of the result; None is the base's, tensor by tensor."""
     shard_size: int = DEFAULT_SHARD_SIZE
     """Most bytes in one file of weights."""
+    tokenizer_from: str | None = None
+    """Checkpoint whose tokenizer and chat template go with the result; None is the base's."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "settings", _plain(self.settings))
@@ -152,6 +154,7 @@ class Recipe:
             "skip_weights": list(self.skip_weights),
             "dtype": self.dtype,
             "shard_size": format_size(self.shard_size),
+            "tokenizer_from": self.tokenizer_from,
         }
 
     def to_yaml(self) -> str:
@@ -189,6 +192,7 @@ class Recipe:
         if self.skip_weights:
             words += ["--skip-weights", ",".join(map(number, self.skip_weights))]
         words += ["--dtype", self.dtype] if self.dtype else []
+        words += ["--tokenizer-from", self.tokenizer_from] if self.tokenizer_from else []
         words += ["--shard-size", format_size(self.shard_size)] if self.shard_size != DEFAULT_SHARD_SIZE else []
         return shlex.join(words)
 
@@ -220,7 +224,7 @@ def _checked(values: Mapping[str, Any]) -> Recipe:
         "params": _params(_mapping("params", values.get("params"))),
         "skip_weights": tuple(_number("skip_weights", w) for w in _list("skip_weights", values.get("skip_weights"))),
     }
-    fields |= {name: _text(name, values.get(name)) for name in ("run", "base", "dtype")}
+    fields |= {name: _text(name, values.get(name)) for name in ("run", "base", "dtype", "tokenizer_from")}
     if values.get("method") is not None:
         fields["method"] = _text("method", values["method"])
     if values.get("shard_size") is not None:

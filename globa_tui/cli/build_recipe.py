@@ -25,6 +25,7 @@ class MergeWords:
     skip_weights: str | None = None
     dtype: str | None = None
     shard_size: str | None = None
+    tokenizer_from: str | None = None
 
 
 def recipe_of(sources: Sequence[str], words: MergeWords) -> Recipe:
@@ -52,6 +53,8 @@ def recipe_of(sources: Sequence[str], words: MergeWords) -> Recipe:
         changes["dtype"] = words.dtype
     if words.shard_size is not None:
         changes["shard_size"] = parse_size(words.shard_size)
+    if words.tokenizer_from is not None:
+        changes["tokenizer_from"] = words.tokenizer_from
     return dataclasses.replace(recipe, **changes)
 
 

@@ -61,6 +61,14 @@ def merge(
     shard_size: Annotated[
         str | None, typer.Option("--shard-size", metavar="SIZE", help="Most bytes in one file.  [default: 5GB]")
     ] = None,
+    tokenizer_from: Annotated[
+        str | None,
+        typer.Option(
+            "--tokenizer-from",
+            metavar="SOURCE",
+            help="Take tokenizer and chat template from here.  [default: the base]",
+        ),
+    ] = None,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace OUT if it is there.", show_default=False)
     ] = False,
@@ -85,7 +93,7 @@ def merge(
     from globa_tui.cli.run_merge import dry_run as preview
     from globa_tui.cli.run_merge import run
 
-    words = MergeWords(coef or (), preset, method, param or (), skip_weights, dtype, shard_size)
+    words = MergeWords(coef or (), preset, method, param or (), skip_weights, dtype, shard_size, tokenizer_from)
     recipe = recipe_of(sources, words)
     choices = {"overwrite": overwrite, "device": device, "download": download, "allow_failed": allow_failed}
     (preview if dry_run else run)(recipe, out, choices, quiet=quiet, as_json=as_json)

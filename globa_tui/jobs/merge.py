@@ -19,9 +19,9 @@ from globa_tui.jobs.progress import Listener, Progress
 from globa_tui.jobs.reporter import Reporter
 from globa_tui.jobs.sources import open_index, require_unchanged, sources_of
 from globa_tui.recipe import Recipe
-from store.checkpoints import Index, Layer, TensorReader
+from store.checkpoints import Index, Layer, TensorReader, open_checkpoint
 from store.errors import CheckpointError, RunIncompleteError
-from store.merged import MergedWriter, OutputPlan, OutputTensor, plan_output, sidecar_files
+from store.merged import MergedWriter, OutputPlan, OutputTensor, is_tokenizer_file, plan_output, sidecar_files
 from store.run import Run
 
 __all__ = ["MergeOptions", "MergePlan", "MergeResult", "Progress", "plan_merge", "run_merge"]
@@ -225,13 +225,22 @@ def _code(base: str, wanted: str | None) -> str:
 
 def _add_texts(writer: MergedWriter, plan: MergePlan) -> None:
     """Everything beside the weights: config, tokenizer, recipe and card."""
-    for source in sidecar_files(plan.index.base):
+    for source in _sidecars(plan):
         if source.name == "config.json" and plan.recipe.dtype is not None:
             writer.add_text(source.name, _with_dtype(plan.index.base.config, plan.recipe.dtype))
         else:
             writer.copy_file(source)
     writer.add_text("globa_recipe.yaml", _absolute(plan).to_yaml())
     writer.add_text("README.md", model_card(plan.recipe, plan.index))
+
+
+def _sidecars(plan: MergePlan) -> list[Path]:
+    """Small files of the base, with the tokenizer's from where the recipe says."""
+    files = sidecar_files(plan.index.base)
+    if plan.recipe.tokenizer_from is None:
+        return list(files)
+    other = sidecar_files(open_checkpoint(plan.recipe.tokenizer_from))
+    return [f for f in files if not is_tokenizer_file(f)] + [f for f in other if is_tokenizer_file(f)]
 
 
 def _with_dtype(config: Mapping[str, object], dtype: str) -> str:
@@ -242,6 +251,9 @@ def _with_dtype(config: Mapping[str, object], dtype: str) -> str:
 def _absolute(plan: MergePlan) -> Recipe:
     """The recipe with places that mean the same from any folder."""
     recipe, index = plan.recipe, plan.index
+    if recipe.tokenizer_from is not None:
+        place = open_checkpoint(recipe.tokenizer_from).path.absolute()
+        recipe = dataclasses.replace(recipe, tokenizer_from=str(place))
     if recipe.run is not None and plan.run is not None:
         return dataclasses.replace(recipe, run=str(plan.run.path.absolute()))
     return dataclasses.replace(

@@ -2,7 +2,16 @@
 
 from store.merged.place import check_place
 from store.merged.plan import OutputPlan, OutputTensor, Shard, plan_output
-from store.merged.sidecar import sidecar_files
+from store.merged.sidecar import is_tokenizer_file, sidecar_files
 from store.merged.writer import MergedWriter
 
-__all__ = ["MergedWriter", "OutputPlan", "OutputTensor", "Shard", "check_place", "plan_output", "sidecar_files"]
+__all__ = [
+    "MergedWriter",
+    "OutputPlan",
+    "OutputTensor",
+    "Shard",
+    "check_place",
+    "is_tokenizer_file",
+    "plan_output",
+    "sidecar_files",
+]

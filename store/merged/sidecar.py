@@ -9,9 +9,13 @@ from store.checkpoints.files import inside, unreadable
 from store.checkpoints.folder import is_alone
 from store.checkpoints.model import Checkpoint
 
-_PATTERNS = (
+_MODEL_PATTERNS = (
     "config.json",
     "generation_config.json",
+    "*preprocessor_config.json",
+    "processor_config.json",
+)
+_TOKENIZER_PATTERNS = (
     "tokenizer*.json",
     "tokenizer*.model",
     "*.tiktoken",
@@ -24,8 +28,6 @@ _PATTERNS = (
     "added_tokens.json",
     "chat_template.json",
     "chat_template.jinja",
-    "*preprocessor_config.json",
-    "processor_config.json",
 )
 
 
@@ -49,5 +51,14 @@ def sidecar_files(checkpoint: Checkpoint) -> tuple[Path, ...]:
         names = sorted(entry.name for entry in folder.iterdir())
     except OSError as error:
         raise unreadable(folder, error) from error
-    wanted = [name for name in names if any(fnmatchcase(name, pattern) for pattern in _PATTERNS)]
+    wanted = [name for name in names if _matches(name, _MODEL_PATTERNS + _TOKENIZER_PATTERNS)]
     return tuple(path for path in (inside(folder, name) for name in wanted) if path.is_file())
+
+
+def is_tokenizer_file(path: Path) -> bool:
+    """Whether a sidecar belongs to the tokenizer, with its chat template, and not to the model."""
+    return _matches(path.name, _TOKENIZER_PATTERNS)
+
+
+def _matches(name: str, patterns: tuple[str, ...]) -> bool:
+    return any(fnmatchcase(name, pattern) for pattern in patterns)

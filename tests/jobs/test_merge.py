@@ -238,3 +238,15 @@ def test_a_run_knows_its_sources_after_moving(tmp_path):
     moved = asked.store.rename(tmp_path / "elsewhere.globa")
     run_merge(Recipe(run=str(moved)), tmp_path / "out")
     assert len(Run.open(moved).records()) == len(weights(tmp_path / "out"))
+
+
+def test_the_tokenizer_may_come_from_a_fine_tune(tmp_path):
+    asked = analysis(tmp_path)
+    for model in ("base", "ft2"):
+        (tmp_path / model / "tokenizer.json").write_text(f'{{"of": "{model}"}}')
+        (tmp_path / model / "generation_config.json").write_text(f'{{"of": "{model}"}}')
+    run_merge(Recipe(run=str(asked.store)), tmp_path / "plain")
+    run_merge(Recipe(run=str(asked.store), tokenizer_from=str(tmp_path / "ft2")), tmp_path / "other")
+    assert "base" in (tmp_path / "plain/tokenizer.json").read_text()
+    assert "ft2" in (tmp_path / "other/tokenizer.json").read_text()
+    assert "base" in (tmp_path / "other/generation_config.json").read_text()
