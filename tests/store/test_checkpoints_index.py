@@ -83,7 +83,7 @@ def test_the_prefix_that_pairs_most_equal_shapes_wins() -> None:
 
 
 def test_a_tensor_is_not_paired_twice() -> None:
-    """With the prefix ``x.`` two tensors pair; the fine-tune's ``a`` is then taken, and the base's own ``a`` misses out."""
+    """With the prefix ``x.`` two tensors pair; that takes the fine-tune's ``a``, so the base's own ``a`` has none."""
     base = make.described({"a.weight": (2, 2), "x.a.weight": (2, 2), "x.b.weight": (2, 2)})
     index = build_index(base, [make.described({"a.weight": (2, 2), "b.weight": (2, 2)})])
     assert [layer.fine_tuned[0] for layer in index.layers] == [None, "a.weight", "b.weight"]
