@@ -12,6 +12,8 @@ from store.checkpoints.text import shown
 from store.errors import CheckpointError
 
 _ID = re.compile(r"(?P<repo>[\w.-]+(?:/[\w.-]+)?)(?:@(?P<revision>[\w./-]+))?", re.ASCII)
+_TIMEOUT = 20.0
+"""Seconds to wait for the list of files."""
 _SIDECARS = (
     "*.json",
     "tokenizer*.model",
@@ -107,7 +109,9 @@ def _download(source: str, repo: str, revision: str | None) -> Path:
 
     # The library raises its own errors and those of whichever HTTP client it was built with.
     try:
-        names = wanted_files(HfApi().list_repo_files(repo, revision=revision))
+        # Listing the tree would retry for half a minute without a network; this asks once.
+        offered = HfApi().model_info(repo, revision=revision, timeout=_TIMEOUT).siblings or []
+        names = wanted_files(file.rfilename for file in offered)
         return Path(snapshot_download(repo, revision=revision, allow_patterns=names))
     except Exception as error:
         raise _failed(source, error) from error

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import huggingface_hub
@@ -25,7 +26,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         pytest.fail("the network was used")
 
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
-    monkeypatch.setattr(huggingface_hub.HfApi, "list_repo_files", no_network)
+    monkeypatch.setattr(huggingface_hub.HfApi, "model_info", no_network)
     monkeypatch.chdir(tmp_path)
     return tmp_path / "hub"
 
@@ -81,11 +82,12 @@ def test_downloads_only_what_is_wanted(cache: Path, tmp_path: Path, monkeypatch:
         asked.append((repo, revision, allow_patterns))
         return str(make.hub_cache(cache, repo, {"model.safetensors": content}))
 
-    def list_files(self: object, repo: str, *, revision: str | None) -> list[str]:
-        return ["model.safetensors", "modeling.py", "pytorch_model.bin", "config.json"]
+    def model_info(self: object, repo: str, *, revision: str | None, timeout: float) -> SimpleNamespace:
+        names = ["model.safetensors", "modeling.py", "pytorch_model.bin", "config.json"]
+        return SimpleNamespace(siblings=[SimpleNamespace(rfilename=name) for name in names])
 
     monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
-    monkeypatch.setattr(huggingface_hub.HfApi, "list_repo_files", list_files)
+    monkeypatch.setattr(huggingface_hub.HfApi, "model_info", model_info)
     with pytest.raises(CheckpointError, match="neither here nor"):
         open_checkpoint("org/name@v1")
     assert not asked
@@ -100,7 +102,7 @@ def test_an_unreachable_hub_is_one_line(
     def fail(*args: object, **kwargs: object) -> None:
         raise make_error()
 
-    monkeypatch.setattr(huggingface_hub.HfApi, "list_repo_files", fail)
+    monkeypatch.setattr(huggingface_hub.HfApi, "model_info", fail)
     with pytest.raises(CheckpointError) as error:
         open_checkpoint("org/name", download=True)
     assert str(error.value).startswith("org/name: cannot be fetched from the Hub (")
