@@ -57,9 +57,9 @@ class InspectApp(App[int]):
     CSS_PATH = "app.tcss"
     MODES: ClassVar[dict[str, str | Callable[[], Screen[Any]]]] = {
         "overview": overview.OverviewScreen,
-        "layers": screens.layers,
-        "recipe": screens.recipe,
-        "job": screens.job,
+        "layers": screens.layers_screen,
+        "recipe": screens.recipe_screen,
+        "job": screens.job_screen,
     }
     DEFAULT_MODE = "overview"
     BINDINGS = bindings("global")

@@ -80,13 +80,13 @@ SCOPES: dict[Scope, tuple[Key, ...]] = {
         Key("layer.scroll_up", "k,up", "scroll(-1)", "Scroll up", "One line up", palette=False),
     ),
     "recipe": (
-        Key("recipe.toggle", "space", "switch", "On/off", "Switch the pattern off, or back on to its number", True),
+        Key("recipe.toggle", "space", "switch", "Off", "Switch the pattern off, or back on to its number", True),
         Key("recipe.less", "left,h", "nudge(-0.05)", "Nudge down", "Lower the coefficient by 0.05", palette=False),
         Key(
             "recipe.more",
             "right,l",
             "nudge(0.05)",
-            "Nudge",
+            "Step",
             "Raise the coefficient by 0.05",
             footer=True,
             hint="←→",

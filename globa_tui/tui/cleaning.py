@@ -24,7 +24,7 @@ def clean_record(record: Mapping[str, Any]) -> dict[str, Any]:
     clean: dict[str, Any] = {
         "index": record["index"],
         "name": str(record["name"]),
-        "shape": [dim for dim in shape if isinstance(dim, int)] if isinstance(shape, list) else [],
+        "shape": [dim for dim in shape if isinstance(dim, int)] if isinstance(shape, list | tuple) else [],
         "kind": str(record.get("kind") or ""),
         "block": record.get("block") if type(record.get("block")) is int else None,
         "role": str(record.get("role") or ""),

@@ -104,7 +104,7 @@ class RunFollower:
 
     def _without_run(self) -> Iterator[Message]:
         if self._run is not None:
-            self._run, self._seen = None, None
+            self._seen = None
             msg = f"{self.path}: the run is gone; shown is what it held"
             raise RunNotFoundError(msg)
         if self._request is None:

@@ -105,7 +105,7 @@ def state_text(view: JobView, *, stored: tuple[int, int, int] | None = None) -> 
     text.append(f"{glyph} {word}", STYLES[tone])
     if total:
         text.append(f" {done}/{total}")
-        if 0 < done < total:
+        if 0 < done < total and state != "complete":
             text.append(f" {100 * (view.share or done / total):.0f}%")
     if failed:
         text.append(f" !! {failed} failed", STYLES["bad"])

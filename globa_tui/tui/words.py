@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from rich.cells import cell_len
@@ -58,6 +59,14 @@ def bar(share: float | None, width: int) -> str:
     eighths = round(min(max(share, 0.0), 1.0) * width * 8)
     full, rest = divmod(eighths, 8)
     return ("█" * full + (EIGHTHS[rest] if rest else "")).ljust(width)[:width]
+
+
+def place(path: Path) -> str:
+    """A path as short as it can be said: below the working folder, or below the home folder."""
+    for start, sign in ((Path.cwd(), ""), (Path.home(), "~/")):
+        if path.is_absolute() and path.is_relative_to(start):
+            return printable(f"{sign}{path.relative_to(start)}")
+    return printable(path)
 
 
 def source_name(source: Mapping[str, Any]) -> str:

@@ -23,7 +23,7 @@ async def opened(
 ) -> AsyncIterator[tuple[InspectApp, Pilot[Any]]]:
     """The app on a run, with everything that is on disk on the screen."""
     app = InspectApp(run, request, period=NEVER)
-    async with app.run_test(size=size) as pilot:
+    async with app.run_test(size=size, notifications=True) as pilot:
         await settle(pilot)
         yield app, pilot
 

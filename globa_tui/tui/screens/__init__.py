@@ -10,21 +10,21 @@ if TYPE_CHECKING:
     from globa_tui.tui.screens.base import InspectScreen
 
 
-def layers() -> InspectScreen:
+def layers_screen() -> InspectScreen:
     """The table of layers."""
     from globa_tui.tui.screens.layers import LayersScreen
 
     return LayersScreen()
 
 
-def recipe() -> InspectScreen:
+def recipe_screen() -> InspectScreen:
     """Patterns and coefficients."""
     from globa_tui.tui.screens.recipe import RecipeScreen
 
     return RecipeScreen()
 
 
-def job() -> InspectScreen:
+def job_screen() -> InspectScreen:
     """The jobs of the run."""
     from globa_tui.tui.screens.job import JobScreen
 

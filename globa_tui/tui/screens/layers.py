@@ -31,7 +31,7 @@ SHARES = tuple(f"share.{name}" for name in TYPES)
 
 def columns_for(width: int) -> list[Column]:
     """The columns that fit without scrolling sideways; the least needed go first."""
-    keys: list[tuple[str, int]] = [("overlap", 5), *((key, 5) for key in SHARES)]
+    keys: list[tuple[str, int]] = [("overlap", 5), *((key, 4) for key in SHARES)]
     shapes = [Column("shape", "Shape", 11)] if width >= 80 else []
     if width >= 110:
         keys = [("size", 6), *keys, ("rank", 6), ("clustered", 6), ("seconds", 5)]

@@ -17,7 +17,7 @@ from globa_tui.tui.screens.base import InspectScreen
 from globa_tui.tui.status import EXPLAINED, STYLES
 from globa_tui.tui.widgets.pane import Pane
 from globa_tui.tui.widgets.row_table import Column, RowTable
-from globa_tui.tui.words import bar, count, name_text
+from globa_tui.tui.words import bar, count, name_text, place
 
 STANDOUTS = (
     ("overlap", "largest subspace overlap"),
@@ -91,7 +91,7 @@ class OverviewScreen(InspectScreen):
             text.append_text(name_text(source.get("source") or source.get("path") or "?"))
             text.append("\n")
         text.append(f"{'Run':<12}", STYLES["dim"])
-        text.append_text(name_text(model.path))
+        text.append(place(model.path))
         text.append("  (packed)" if model.packed else "" if model.stored else "  (not written yet)", STYLES["dim"])
         settings = model.manifest.get("settings") or {}
         if settings:

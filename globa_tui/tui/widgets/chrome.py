@@ -49,4 +49,5 @@ class KeysLine(Line):
             part.stylize(Style(meta={"@click": f"{owner}.{key.action}"}))
             text.append_text(part)
             text.append("  ")
+        text.right_crop(2)
         self.show(text)

@@ -1,0 +1,361 @@
+"""What the keys do, driven through the app."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from globa_tui.coefficients import PATTERNS
+from globa_tui.jobs.protocol import read_control
+from globa_tui.recipe import Recipe
+from globa_tui.tui.app import InspectApp
+from globa_tui.tui.widgets.row_table import RowTable
+from tests.tui.driving import opened, press, screen_text, settle
+from tests.tui.fake_run import make_run, make_status
+
+
+def table(app: InspectApp) -> RowTable:
+    return app.screen.query_one("#layers", RowTable)
+
+
+def shown_names(app: InspectApp) -> list[str]:
+    return [str(app.model.records[index]["name"]) for index in table(app).rows]
+
+
+async def test_moving_in_the_table(whole_run: Path) -> None:
+    async with opened(whole_run) as (app, pilot):
+        await press(pilot, "3")
+        for keys, expected in (
+            (["j", "down"], 2),
+            (["k"], 1),
+            (["up", "up", "up"], 0),
+            (["G"], 25),
+            (["j"], 25),
+            (["g"], 0),
+            (["ctrl+d"], 17),
+            (["ctrl+u"], 0),
+            (["end"], 25),
+            (["home"], 0),
+        ):
+            await press(pilot, *keys)
+            assert table(app).key == expected, keys
+
+
+async def test_filter_narrows_and_escape_clears(whole_run: Path) -> None:
+    async with opened(whole_run) as (app, pilot):
+        await press(pilot, "3", "j", "j")
+        text = await press(pilot, "slash", "m", "l", "p", "space", "d", "o", "w", "n")
+        assert "3/26" in text
+        assert shown_names(app) == [f"model.layers.{block}.mlp.down_proj.weight" for block in range(3)]
+        await press(pilot, "enter")
+        assert app.focused is table(app)
+        assert "/mlp down" in (await press(pilot, "j"))
+        text = await press(pilot, "escape")
+        assert "26/26" in text
+        assert "/mlp" not in text
+        assert app.is_running
+
+
+async def test_filter_without_a_match_says_so(whole_run: Path) -> None:
+    async with opened(whole_run) as (app, pilot):
+        text = await press(pilot, "3", "slash", "left_square_bracket", "x", "enter")
+        assert "0 of 26 match '[x'. esc clears." in text
+        await press(pilot, "enter", "s", "S", "n", "j", "G")
+        assert table(app).key is None
+
+
+async def test_letters_type_into_the_filter(whole_run: Path) -> None:
+    """Digits and letters that are keys elsewhere are text here."""
+    async with opened(whole_run) as (app, pilot):
+        await press(pilot, "3", "slash", *"q134psScM", "question_mark", "colon")
+        assert app.current_mode == "layers"
+        assert "/q134psScM?:" in screen_text(app)
+
+
+async def test_sorting_is_by_number_and_keeps_the_row(whole_run: Path) -> None:
+    async with opened(whole_run) as (app, pilot):
+        await press(pilot, "3", "j", "j")
+        text = await press(pilot, "s")
+        assert "sort Ovlp↓" in text
+        values = [app.model.records[index].get("orthogonality") for index in table(app).rows]
+        known = [value["left"] + value["right"] for value in values if value]
+        assert known == sorted(known, reverse=True)
+        assert all(values[: len(known)])
+        assert table(app).key == 2
+        assert "sort Ovlp↑" in await press(pilot, "S")
+        known = [value["left"] + value["right"] for index in table(app).rows
+                 if (value := app.model.records[index].get("orthogonality"))]  # fmt: skip
+        assert known == sorted(known)
+        assert table(app).key == 2
+        await press(pilot, *["s"] * 7)
+        assert list(table(app).rows) == list(range(26))
+
+
+async def test_next_failed_goes_round(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "two.globa", blocks=6, done=1.0)
+    async with opened(run) as (app, pilot):
+        await press(pilot, "3", "n")
+        assert table(app).key == 3
+        await press(pilot, "n")
+        assert table(app).key == 43
+        await press(pilot, "n")
+        assert table(app).key == 3
+        await press(pilot, "N")
+        assert table(app).key == 43
+
+
+async def test_stepping_through_layers_follows_the_table(whole_run: Path) -> None:
+    async with opened(whole_run) as (app, pilot):
+        await press(pilot, "3", "slash", *"down", "enter", "enter")
+        assert "model.layers.0.mlp.down_proj" in screen_text(app)
+        assert "model.layers.1.mlp.down_proj" in await press(pilot, "full_stop")
+        assert "model.layers.2.mlp.down_proj" in await press(pilot, "full_stop", "full_stop")
+        assert "model.layers.1.mlp.down_proj" in await press(pilot, "comma")
+        await press(pilot, "escape")
+        assert "/down" in screen_text(app)
+
+
+async def test_back_leads_to_the_top_and_quit_leaves(whole_run: Path) -> None:
+    async with opened(whole_run) as (app, pilot):
+        await press(pilot, "3", "enter", "q")
+        assert app.current_mode == "layers"
+        assert len(app.screen_stack) == 1
+        await press(pilot, "escape")
+        assert app.is_running
+        await pilot.press("q")
+        await pilot.pause()
+        assert app.return_code == 0
+
+
+async def test_a_screen_key_closes_what_lies_over_it(whole_run: Path) -> None:
+    async with opened(whole_run) as (app, pilot):
+        await press(pilot, "3", "enter", "4", "3")
+        assert "relative size" in screen_text(app)
+        await press(pilot, "3")
+        assert len(app.screen_stack) == 1
+
+
+async def test_mouse_selects_opens_and_sorts(whole_run: Path) -> None:
+    async with opened(whole_run) as (app, pilot):
+        await press(pilot, "3")
+        await pilot.click("#layers", offset=(4, 3))
+        await settle(pilot)
+        assert table(app).key == 2
+        await pilot.click("#layers", offset=(4, 3))
+        await settle(pilot)
+        assert "relative size" in screen_text(app)
+        await press(pilot, "escape")
+        place = screen_text(app).splitlines()[2].index("Ovlp")
+        await pilot.click("#layers", offset=(place, 0))
+        await settle(pilot)
+        assert "sort Ovlp↓" in screen_text(app)
+        await pilot.click("#tabs", offset=(32, 0))
+        await settle(pilot)
+        assert app.current_mode == "recipe"
+
+
+# Recipe
+
+
+def coefficients(app: InspectApp) -> dict[str, float]:
+    assert app.editor is not None
+    return dict(app.editor.recipe.coefficients)
+
+
+async def test_recipe_keys(whole_run: Path) -> None:
+    async with opened(whole_run) as (app, pilot):
+        text = await press(pilot, "4", "j", "right", "right", "l")
+        assert coefficients(app)["A"] == 0.15
+        assert "+0.15" in text
+        assert "4 Recipe*" in text
+        await press(pilot, "h", "left")
+        assert coefficients(app)["A"] == 0.05
+        await press(pilot, "greater_than_sign", "greater_than_sign", "less_than_sign")
+        assert coefficients(app)["A"] == 0.3
+        await press(pilot, "k", "space")
+        assert coefficients(app)["C1"] == 0.0
+        await press(pilot, "space")
+        assert coefficients(app)["C1"] == 1.0
+        text = await press(pilot, "u", "u", "u")
+        assert coefficients(app)["A"] == 0.0
+        assert "Undone: A 0 -> 0.3" in text
+        assert "4 Recipe*" not in text
+        await press(pilot, "U")
+        assert coefficients(app)["A"] == 0.3
+
+
+async def test_typing_a_coefficient(whole_run: Path) -> None:
+    async with opened(whole_run) as (app, pilot):
+        text = await press(pilot, "4", "j", "enter")
+        assert "Coefficient of A, from -2 to 2" in text
+        await press(pilot, "backspace", *"0.35", "enter")
+        assert coefficients(app)["A"] == 0.35
+        await press(pilot, "equals_sign", *["backspace"] * 4)
+        for typed, answer in (("9", "outside -2 to 2"), ("x", "is not a number"), ("nan", "outside")):
+            assert answer in await press(pilot, *typed, "enter")
+            await press(pilot, *["backspace"] * len(typed))
+        await press(pilot, "escape")
+        assert coefficients(app)["A"] == 0.35
+
+
+async def test_presets(whole_run: Path) -> None:
+    async with opened(whole_run) as (app, pilot):
+        text = await press(pilot, "4", "P")
+        assert "● readme" in text
+        assert "math-instruct-7b" in text
+        await press(pilot, "j", "enter")
+        assert coefficients(app) == dict.fromkeys(PATTERNS, 1.0)
+        await press(pilot, "P", "escape", "u")
+        assert coefficients(app)["A"] == 0.0
+
+
+async def test_command_is_shown_and_copied(whole_run: Path) -> None:
+    async with opened(whole_run, (120, 40)) as (app, pilot):
+        text = await press(pilot, "4", "j", "space", "y")
+        assert "globa-tui merge" in text
+        assert "C1=1,A=1,B=0" in text.replace("\n", "")
+        assert app.clipboard.startswith("globa-tui merge ")
+        await press(pilot, "escape")
+        assert app.current_mode == "recipe"
+
+
+async def test_recipe_is_kept_beside_the_run(whole_run: Path) -> None:
+    kept = whole_run / "recipes" / "current.yaml"
+    async with opened(whole_run) as (_, pilot):
+        await press(pilot, "4")
+        assert not kept.exists()
+        await press(pilot, "j", "right")
+    assert Recipe.read(kept).coefficients["A"] == 0.05
+    async with opened(whole_run) as (app, pilot):
+        assert coefficients(app)["A"] == 0.05
+
+
+async def test_kept_recipe_leads_nowhere_else(whole_run: Path) -> None:
+    """A recipe in a stranger's run changes coefficients, never which files are merged."""
+    kept = whole_run / "recipes" / "current.yaml"
+    kept.parent.mkdir()
+    kept.write_text("run: /elsewhere.globa\nbase: /etc\nfine_tuned: [/root]\ncoefficients: {A: 0.5}\n")
+    async with opened(whole_run) as (app, _):
+        assert app.editor is not None
+        assert (app.editor.recipe.run, app.editor.recipe.base) == (str(whole_run), None)
+        assert app.editor.recipe.fine_tuned == ()
+        assert coefficients(app)["A"] == 0.5
+
+
+async def test_broken_recipe_is_told_and_left_alone(whole_run: Path) -> None:
+    kept = whole_run / "recipes" / "current.yaml"
+    kept.parent.mkdir()
+    kept.write_text("coefficients: {Z: 1}\n")
+    async with opened(whole_run) as (app, _):
+        assert "unknown pattern 'Z'" in app.troubles["recipe"]
+        assert coefficients(app)["C1"] == 1.0
+    assert kept.read_text() == "coefficients: {Z: 1}\n"
+
+
+# Merge review
+
+
+async def test_merge_waits_for_the_analysis(partial_run: Path) -> None:
+    async with opened(partial_run) as (app, pilot):
+        text = await press(pilot, "4", "M")
+        assert "8 layers are not analysed yet" in text
+        await press(pilot, "ctrl+s")
+        assert app.current_mode == "recipe"
+
+
+async def test_merge_review_checks_the_output(whole_run: Path, tmp_path: Path) -> None:
+    (tmp_path / "there").mkdir()
+    async with opened(whole_run) as (app, pilot):
+        text = await press(pilot, "4", "M")
+        assert "1 layers failed: resume the analysis, or tick the box above" in text
+        assert "to write" in text
+        await press(pilot, "tab", "tab", "space")
+        assert "✔ ready" in screen_text(app)
+        app.screen.query_one("#merge-out").value = str(tmp_path / "there")  # type: ignore[attr-defined]
+        await settle(pilot)
+        assert "is already there" in " ".join(screen_text(app).split())
+        app.screen.query_one("#merge-out").value = ""  # type: ignore[attr-defined]
+        await settle(pilot)
+        assert "Name an output folder." in screen_text(app)
+
+
+# Job
+
+
+async def test_pause_resume_and_cancel(partial_run: Path) -> None:
+    make_status(partial_run, "running")
+    async with opened(partial_run) as (_, pilot):
+        await press(pilot, "p")
+        assert read_control(partial_run, "analyze") == "pause"
+        make_status(partial_run, "paused")
+        await settle(pilot)
+        await press(pilot, "p")
+        assert read_control(partial_run, "analyze") == "resume"
+        text = await press(pilot, "c")
+        assert "Cancel the analysis" in text
+        await press(pilot, "n")
+        assert read_control(partial_run, "analyze") == "resume"
+        await press(pilot, "c", "y")
+        assert read_control(partial_run, "analyze") == "cancel"
+
+
+async def test_nothing_to_pause_or_cancel(partial_run: Path) -> None:
+    async with opened(partial_run) as (app, pilot):
+        assert "No job is running" in await press(pilot, "p")
+        await press(pilot, "c")
+        assert len(app.screen_stack) == 1
+
+
+async def test_quitting_says_that_the_job_goes_on(partial_run: Path) -> None:
+    status = make_status(partial_run, "running")
+    async with opened(partial_run) as (app, pilot):
+        await pilot.press("q")
+        await pilot.pause()
+        assert app.return_code == 0
+        said = f"the analysis continues, pid {status.pid}; `globa-tui open {partial_run}` returns to it"
+        assert app.last_words == [said]
+
+
+async def test_open_never_starts_a_job_by_itself(partial_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def start(*arguments: object) -> None:
+        raise AssertionError(arguments)
+
+    monkeypatch.setattr("globa_tui.jobs.client.start", start)
+    async with opened(partial_run) as (app, pilot):
+        text = await press(pilot, "5", "R")
+        assert "Resume the analysis of models/llama-base" in text
+        await press(pilot, "n")
+        assert not app.troubles
+
+
+# Help and palette
+
+
+@pytest.mark.parametrize(
+    ("keys", "expected"),
+    [(["3"], "Show only layers whose"), (["4"], "published coefficients"), (["5"], "Start the analysis again")],
+)
+async def test_help_is_about_the_screen_in_front(whole_run: Path, keys: list[str], expected: str) -> None:
+    async with opened(whole_run, (120, 40)) as (app, pilot):
+        text = await press(pilot, *keys, "question_mark")
+        assert expected in text
+        assert "Everywhere" in text
+        await press(pilot, "j", "k", "G", "g", "question_mark")
+        assert len(app.screen_stack) == 1
+
+
+async def test_palette_finds_actions_and_layers(whole_run: Path) -> None:
+    async with opened(whole_run) as (app, pilot):
+        await press(pilot, "colon")
+        await pilot.press(*"recipe")
+        await pilot.pause(0.6)
+        await press(pilot, "enter")
+        await pilot.pause(0.2)
+        assert app.current_mode == "recipe"
+        await press(pilot, "colon")
+        await pilot.press(*"2.mlp.up")
+        await pilot.pause(0.6)
+        await press(pilot, "down", "enter")
+        await pilot.pause(0.3)
+        assert "model.layers.2.mlp.up_proj.weight" in screen_text(app)
