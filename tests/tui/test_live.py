@@ -102,20 +102,20 @@ async def test_filter_by_status_follows(tmp_path: Path) -> None:
 
 
 async def test_unchanged_run_repaints_nothing(partial_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    make_status(partial_run, "running")
+    make_status(partial_run, "running", done=15)
     async with opened(partial_run) as (app, pilot):
-        for key in ("1", "3", "4", "5"):
+        for done, key in enumerate(("1", "3", "4", "5"), 15):
             await press(pilot, key)
-            await pilot.pause(0.3)
+            await pilot.pause(0.1)
             painted: list[object] = []
             monkeypatch.setattr(app, "_display", lambda screen, renderable: painted.append(renderable))  # noqa: B023
-            make_status(partial_run, "running")
+            make_status(partial_run, "running", done=done)
             await settle(pilot)
             await settle(pilot)
             monkeypatch.undo()
             assert [frame for frame in painted if frame is not None] == [], key
             monkeypatch.setattr(app, "_display", lambda screen, renderable: painted.append(renderable))  # noqa: B023
-            make_status(partial_run, "running", done=17 + int(key))
+            make_status(partial_run, "running", done=done + 1)
             await settle(pilot)
             monkeypatch.undo()
             assert painted, key

@@ -239,7 +239,7 @@ def test_ids_are_unique_and_keys_are_safe() -> None:
 
 def test_no_screen_gives_a_key_two_meanings() -> None:
     for own in (("layers", "list"), ("layer",), ("recipe", "list"), ("job", "list"), ("merge",), ("list",)):
-        names = [n for scope in (*own, "global") for key in SCOPES[scope] for n in key.keys.split(",")]  # type: ignore[index]
+        names = [n for scope in (*own, "global") for key in SCOPES[scope] for n in key.keys.split(",")]
         assert len(names) == len(set(names)), own
 
 
@@ -257,7 +257,7 @@ def test_every_action_exists() -> None:
 
 def test_footers_fit_eighty_cells() -> None:
     for own in (("layers", "list"), ("layer",), ("recipe",), ("job", "list"), ("merge",), ("list",)):
-        line = " " + "  ".join(f"{shown} {key.name}" for shown, key in hints((*own, "global")))  # type: ignore[arg-type]
+        line = " " + "  ".join(f"{shown} {key.name}" for shown, key in hints((*own, "global")))
         assert len(line) <= 80, line
 
 
