@@ -12,6 +12,7 @@ from typing import Any
 
 from globa_tui.jobs.progress import Estimator, Listener, Progress
 from globa_tui.jobs.protocol import JobStatus, Kind, StatusWriter, clear_control, take_control
+from store.errors import StoreError
 
 HEARTBEAT_SECONDS = 2.0
 PAUSE_POLL_SECONDS = 0.25
@@ -118,7 +119,11 @@ class Reporter:
 
     def _keep_heartbeat(self) -> None:
         while not self._ended.wait(HEARTBEAT_SECONDS):
-            self._beat()
+            try:
+                self._beat()
+            except StoreError:
+                # The lock was taken away: the next write says so, and by whom.
+                return
             with self._lock:
                 if self._writer is not None:
                     self._writer.update()

@@ -1,5 +1,8 @@
 """The analysis of whole checkpoints: what it keeps, resumes, refuses and obeys."""
 
+import subprocess
+import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,11 +12,13 @@ from safetensors.torch import load_file
 
 from analysis.layer import LayerOptions, analyse_layer
 from analysis.merge.globa import PATTERNS
-from globa_tui.jobs import analyze
+from globa_tui.diagnostics import ExitCode
+from globa_tui.jobs import analyze, runner
 from globa_tui.jobs.analyze import run_analysis
-from globa_tui.jobs.protocol import read_status, write_control
+from globa_tui.jobs.protocol import JobStatus, read_status, write_control, write_status
 from globa_tui.jobs.reporter import JobCancelledError
 from globa_tui.jobs.settings import AnalysisRequest, AnalysisSettings, SettingsError
+from store import process
 from store.errors import CheckpointError, DiskFullError, MismatchError, RunForeignError
 from store.run import Run
 from tests.jobs.family import family, tensors, tuned
@@ -241,3 +246,22 @@ def test_an_anchor_that_is_not_there_is_refused(tmp_path):
         run_analysis(request(tmp_path, anchor=3))
     with pytest.raises(SettingsError, match="sees 0 CUDA devices"):
         run_analysis(request(tmp_path, device="cuda:0"))
+
+
+def test_a_second_job_leaves_the_status_of_the_first_alone(tmp_path, capsys):
+    asked = request(tmp_path)
+    run_analysis(asked)
+    sleeper = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+    try:
+        first = JobStatus.of_this_process("analyze", "running", total=13)
+        started = process.start_time(sleeper.pid)
+        write_status(asked.store, replace(first, pid=sleeper.pid, pid_started=started))
+        assert runner.main(["analyze", *asked.argv()]) == ExitCode.STORE
+        status = read_status(asked.store, "analyze")
+        assert status is not None
+        assert (status.pid, status.state) == (sleeper.pid, "running")
+        assert f"process {sleeper.pid}" in capsys.readouterr().err
+    finally:
+        sleeper.kill()
+        sleeper.wait()
+    assert runner.main(["analyze", *asked.argv()]) == ExitCode.DONE
