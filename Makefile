@@ -4,7 +4,7 @@ VENV ?= .venv
 # Installed before everything else. A plain "torch" may be another build than the one you want: choose it here,
 # e.g. make demo TORCH="torch --index-url https://download.pytorch.org/whl/cpu"
 TORCH ?= torch==2.13.0
-PYTEST_ARGS ?=
+PYTEST_ARGS ?= -n auto
 
 BIN := $(VENV)/bin
 RUNTIME := $(VENV)/.runtime

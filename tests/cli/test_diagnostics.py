@@ -13,7 +13,7 @@ from textual.content import Content
 
 from analysis.errors import NotFiniteError, OptionsError
 from globa_tui.coefficients import RecipeError
-from globa_tui.diagnostics import ExitCode, Interrupted, exit_code, fail, markup_safe, one_line, printable
+from globa_tui.diagnostics import ExitCode, Interrupted, exit_code, fail, markup_safe, message, printable
 from globa_tui.jobs.settings import SettingsError
 from store import errors
 from tests.cli.records import call
@@ -47,14 +47,14 @@ def test_exit_codes(error: BaseException, code: ExitCode) -> None:
 
 
 def test_messages() -> None:
-    assert one_line(errors.CheckpointError("a\x1b[31m\nb")) == r"a\x1b[31m\nb"
-    assert one_line(RuntimeError("two\nlines")) == "RuntimeError: two lines (--debug shows where)"
-    assert one_line(OSError(13, "Permission denied", "dir/file")) == "dir/file: Permission denied"
-    assert one_line(MemoryError()) == "out of memory"
-    assert one_line(KeyboardInterrupt()) == "interrupted"
+    assert message(errors.CheckpointError("a\x1b[31m\nb")) == r"a\x1b[31m\nb"
+    assert message(RuntimeError("two\nlines")) == "RuntimeError: two lines (--debug shows where)"
+    assert message(OSError(13, "Permission denied", "dir/file")) == "dir/file: Permission denied"
+    assert message(MemoryError()) == "out of memory"
+    assert message(KeyboardInterrupt()) == "interrupted"
     noted = errors.RunDamagedError("damaged")
     noted.add_note("while reading /layers/3")
-    assert one_line(noted) == "damaged; while reading /layers/3"
+    assert message(noted) == "damaged; while reading /layers/3"
 
 
 def test_fail_prints_one_line_and_with_debug_the_traceback() -> None:
