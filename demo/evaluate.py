@@ -31,8 +31,8 @@ EXAMPLES = "7+61=68\n90-35=55\n4*12=48\n"
 def load(model_dir: str | Path) -> tuple[Any, Any]:
     """Return a folder's model, in float32, and its tokenizer, as any program would load them."""
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-    model: Any = AutoModelForCausalLM.from_pretrained(model_dir, dtype=torch.float32, local_files_only=True)
-    return model.eval(), AutoTokenizer.from_pretrained(model_dir, local_files_only=True)
+    model: Any = AutoModelForCausalLM.from_pretrained(model_dir, local_files_only=True)
+    return model.float().eval(), AutoTokenizer.from_pretrained(model_dir, local_files_only=True)
 
 
 def token_bits(model: nn.Module, windows: Tensor) -> tuple[Tensor, Tensor]:

@@ -42,6 +42,7 @@ def build_tokenizer() -> Any:
         bos_token=bos,
         eos_token=eos,
         model_max_length=512,
+        model_input_names=["input_ids", "attention_mask"],
         clean_up_tokenization_spaces=False,
     )
 

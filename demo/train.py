@@ -29,7 +29,8 @@ def starting_point(name: str, models: Path) -> Any:
     if name == BASE:
         torch.manual_seed(RECIPES[BASE].seed)
         return LlamaForCausalLM(model_config())
-    return LlamaForCausalLM.from_pretrained(models / BASE, dtype=torch.float32)
+    base: Any = LlamaForCausalLM.from_pretrained(models / BASE)
+    return base.float()
 
 
 def train_member(name: str, models: Path) -> None:
