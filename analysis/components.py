@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float, Int64, Integer, UInt8
 from torch import Tensor
 
-from analysis.overlap import OVERLAP_TYPES, overlap_types
+from analysis.overlap import OVERLAP_TYPES, entry_types
 
 ONLY_ANCHOR = 7
 """Code of a picture's cell where only the anchor's matrix has entries."""
@@ -56,56 +56,89 @@ def component_table(
 
     Notes
     -----
-    O(T² N) time for N entries and T tasks; a few temporaries of N float64.
+    A few passes over the non-zero entries of each pair of tasks, O(T² nnz); one scan of every C̃ to find them.
 
     References
     ----------
     GLOBA, equations 15–17; appendix, equations 25–33.
     """
-    whole = torch.ones_like(pruned[anchor], dtype=torch.uint8)
-    codes = [whole if i == anchor else overlap_types(pruned[anchor], core) for i, core in enumerate(pruned)]
     order = [anchor, *(i for i in range(len(pruned)) if i != anchor)]
+    entries = [_entries(pruned, i, anchor) for i in range(len(pruned))]
     labels = [
-        (i, "C1") if i == anchor else (i, kind.label) for i in order for kind in OVERLAP_TYPES[: _parts(i, anchor)]
+        (i, "C1") if i == anchor else (i, kind.label) for i in order for kind in OVERLAP_TYPES[: entries[i].parts]
     ]
-    gram = torch.cat([torch.cat([_inner(codes, pruned, row, col, anchor) for col in order], dim=1) for row in order])
-    cross = torch.cat(
-        [torch.stack([_sums(codes[i], pruned[i] * core, _parts(i, anchor)) for core in cores], dim=1) for i in order]
-    )
-    counts = torch.cat([_sums(codes[i], (pruned[i] != 0).double(), _parts(i, anchor)) for i in order])
+    counts = torch.cat([torch.bincount(entries[i].codes, minlength=entries[i].parts) for i in order])
+    gram = _gram(pruned, [entries[i] for i in order])
     return ComponentTable(
         components=tuple(
             Component(pattern, task, int(counts[row]), float(gram[row, row]))
             for row, (task, pattern) in enumerate(labels)
         ),
         gram=gram,
-        cross=cross,
-        task_energy=tuple(float(core.square().sum()) for core in cores),
+        cross=torch.cat([_cross(cores, entries[i]) for i in order]),
+        task_energy=tuple(float(core.flatten() @ core.flatten()) for core in cores),
     )
 
 
-def _parts(task: int, anchor: int) -> int:
-    """Number of parts a task splits into: the anchor is one, every other task six."""
-    return 1 if task == anchor else len(OVERLAP_TYPES)
+@dataclass(frozen=True)
+class _Entries:
+    """The non-zero entries of one C̃: row-major places, values, and the part (from 0) that each belongs to."""
+
+    task: int
+    parts: int
+    places: Int64[Tensor, " entries"]
+    values: Float[Tensor, " entries"]
+    codes: Integer[Tensor, " entries"]
+
+    def energies(self) -> Float[Tensor, " parts"]:
+        """Sum of squares of every part."""
+        return _sums(self.codes, self.values.square(), self.parts)
 
 
-def _sums(codes: UInt8[Tensor, "rows cols"], values: Float[Tensor, "rows cols"], parts: int) -> Float[Tensor, " parts"]:
-    """Sum of `values` over the entries of each code 1 … parts."""
-    return _weighted_count(codes, values, parts + 1)[1:]
+def _entries(pruned: Sequence[Float[Tensor, "rows cols"]], task: int, anchor: int) -> _Entries:
+    """Find the entries of a task: the anchor is one part, every other task six."""
+    places = torch.nonzero(pruned[task].flatten()).flatten()
+    values = pruned[task].flatten()[places]
+    if task == anchor:
+        return _Entries(task, 1, places, values, torch.zeros_like(places))
+    codes = entry_types(pruned[anchor], pruned[task], places).long() - 1
+    return _Entries(task, len(OVERLAP_TYPES), places, values, codes)
+
+
+def _cross(cores: Sequence[Float[Tensor, "rows cols"]], part: _Entries) -> Float[Tensor, "parts tasks"]:
+    """Inner products of the parts of one task with the unpruned matrices."""
+    columns = [_sums(part.codes, part.values * core.flatten()[part.places], part.parts) for core in cores]
+    return torch.stack(columns, dim=1)
+
+
+def _gram(pruned: Sequence[Float[Tensor, "rows cols"]], order: Sequence[_Entries]) -> Float[Tensor, "parts parts"]:
+    """Inner products of all parts, the anchor's first; parts of one task have disjoint entries."""
+    blocks = {}
+    for row, first in enumerate(order):
+        blocks[row, row] = torch.diag(first.energies())
+        for col, second in enumerate(order[:row]):
+            blocks[row, col] = _inner(pruned, first, second)
+            blocks[col, row] = blocks[row, col].mT
+    size = range(len(order))
+    return torch.cat([torch.cat([blocks[row, col] for col in size], dim=1) for row in size])
 
 
 def _inner(
-    codes: Sequence[UInt8[Tensor, "rows cols"]],
-    pruned: Sequence[Float[Tensor, "rows cols"]],
-    first: int,
-    second: int,
-    anchor: int,
-) -> Float[Tensor, "_ _"]:
-    """Inner products of the parts of two tasks; parts of one task have disjoint entries."""
-    rows, cols = _parts(first, anchor), _parts(second, anchor)
-    joint = codes[first].long() * (cols + 1) + codes[second]
-    sums = _weighted_count(joint, pruned[first] * pruned[second], (rows + 1) * (cols + 1))
-    return sums.view(rows + 1, cols + 1)[1:, 1:]
+    pruned: Sequence[Float[Tensor, "rows cols"]], first: _Entries, second: _Entries
+) -> Float[Tensor, "first second"]:
+    """Inner products of the parts of two different tasks, over the entries that both have."""
+    there = pruned[second.task].flatten()[first.places]
+    joint = first.codes * second.parts
+    if second.parts > 1:
+        # The places of the second task are sorted, so a search finds the part; where it has no entry `there` is 0.
+        place = torch.searchsorted(second.places, first.places).clamp(max=max(second.places.shape[0] - 1, 0))
+        joint = joint + (second.codes[place] if second.places.numel() else 0)
+    return _sums(joint, first.values * there, first.parts * second.parts).view(first.parts, second.parts)
+
+
+def _sums(codes: Integer[Tensor, " entries"], values: Float[Tensor, " entries"], size: int) -> Float[Tensor, " size"]:
+    """Sum of `values` per code 0 … size − 1, in float64 also where there are none."""
+    return torch.bincount(codes, weights=values, minlength=size).double()
 
 
 def type_picture(
@@ -118,32 +151,28 @@ def type_picture(
 
     Codes are those of `OverlapType`, and `ONLY_ANCHOR` where only the anchor's matrix has entries.
     """
-    types = overlap_types(anchor, other)
-    rows, cols = types.shape
-    if types.numel() == 0:
-        return types
-    row_of = torch.arange(rows, device=types.device) * min(height, rows) // rows
-    col_of = torch.arange(cols, device=types.device) * min(width, cols) // cols
-    tile = row_of[:, None] * min(width, cols) + col_of
-    cells = min(height, rows) * min(width, cols)
-    energies = [
-        _tile_energy(tile, torch.where(types == code, other, 0.0), cells) for code in range(1, len(OVERLAP_TYPES) + 1)
-    ]
-    best = torch.stack([*energies, _tile_energy(tile, torch.where(types == 0, anchor, 0.0), cells)])
-    strongest, winner = best[:-1].max(dim=0)
-    shown = torch.where(strongest > 0, winner + 1, torch.where(best[-1] > 0, ONLY_ANCHOR, 0))
-    return shown.to(torch.uint8).view(min(height, rows), min(width, cols))
+    rows, cols = other.shape
+    if other.numel() == 0:
+        return torch.zeros(rows, cols, dtype=torch.uint8, device=other.device)
+    height, width = min(height, rows), min(width, cols)
+    entries = torch.nonzero(other.flatten()).flatten()
+    keys = _tiles(entries, other.shape, height, width) * len(OVERLAP_TYPES)
+    keys += entry_types(anchor, other, entries) - 1
+    size = height * width
+    energies = _sums(keys, other.flatten()[entries].double().square(), size * len(OVERLAP_TYPES))
+    strongest, winner = energies.view(size, -1).max(dim=1)
+    alone = torch.nonzero(((anchor != 0) & (other == 0)).flatten()).flatten()
+    only_anchor = torch.bincount(_tiles(alone, other.shape, height, width), minlength=size) > 0
+    shown = torch.where(strongest > 0, winner + 1, torch.where(only_anchor, ONLY_ANCHOR, 0))
+    return shown.to(torch.uint8).view(height, width)
 
 
-def _tile_energy(
-    tile: Int64[Tensor, "rows cols"], values: Float[Tensor, "rows cols"], cells: int
-) -> Float[Tensor, " cells"]:
-    """Sum of squares per tile."""
-    return _weighted_count(tile, values.double().square(), cells)
-
-
-def _weighted_count(
-    codes: Integer[Tensor, "rows cols"], values: Float[Tensor, "rows cols"], size: int
-) -> Float[Tensor, " size"]:
-    """Sum of `values` per code 0 … size − 1, in float64 also where there are none."""
-    return torch.bincount(codes.flatten(), weights=values.flatten(), minlength=size).double()
+def _tiles(
+    entries: Int64[Tensor, " entries"], shape: Sequence[int], height: int, width: int
+) -> Int64[Tensor, " entries"]:
+    """Row-major number of the tile that each row-major position lies in."""
+    rows, cols = shape
+    row_of = torch.arange(rows, device=entries.device) * height // rows * width
+    col_of = torch.arange(cols, device=entries.device) * width // cols
+    row = entries // cols
+    return row_of[row] + col_of[entries - row * cols]

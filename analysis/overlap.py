@@ -3,7 +3,7 @@
 from enum import IntEnum
 
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Int64, UInt8
 from torch import Tensor
 
 
@@ -25,6 +25,8 @@ class OverlapType(IntEnum):
 
 
 OVERLAP_TYPES = tuple(kind for kind in OverlapType if kind is not OverlapType.NONE)
+
+_OFF_CODES = (OverlapType.DISJOINT, OverlapType.NEW_ROW, OverlapType.NEW_COLUMN, OverlapType.HOLE)
 
 
 def overlap_types(anchor: Float[Tensor, "rows cols"], other: Float[Tensor, "rows cols"]) -> UInt8[Tensor, "rows cols"]:
@@ -49,15 +51,25 @@ def overlap_types(anchor: Float[Tensor, "rows cols"], other: Float[Tensor, "rows
     ----------
     GLOBA, appendix, equations 25–33. The authors' code has B and C the other way round; we follow the appendix.
     """
+    codes = torch.zeros(other.shape, dtype=torch.uint8, device=other.device)
+    entries = torch.nonzero(other.flatten()).flatten()
+    codes.view(-1)[entries] = entry_types(anchor, other, entries)
+    return codes
+
+
+def entry_types(
+    anchor: Float[Tensor, "rows cols"], other: Float[Tensor, "rows cols"], entries: Int64[Tensor, " entries"]
+) -> UInt8[Tensor, " entries"]:
+    """Classify the non-zero entries of `other` at these row-major positions; see `overlap_types`.
+
+    After pruning few entries are left, so that everything but the two scans of C̃_1 for empty rows and columns is cheap.
+    """
     filled = anchor != 0
-    row = filled.any(dim=1, keepdim=True)
-    column = filled.any(dim=0, keepdim=True)
-    off = torch.where(
-        row,
-        torch.where(column, OverlapType.HOLE.value, OverlapType.NEW_COLUMN.value),
-        torch.where(column, OverlapType.NEW_ROW.value, OverlapType.DISJOINT.value),
-    )
-    same = torch.sign(anchor) == torch.sign(other)
-    on = torch.where(same, OverlapType.SAME_SIGN.value, OverlapType.OPPOSITE_SIGN.value)
-    types = torch.where(filled, on, off)
-    return torch.where(other != 0, types, OverlapType.NONE.value).to(torch.uint8)
+    row = filled.any(dim=1, keepdim=True).to(torch.uint8)
+    column = filled.any(dim=0, keepdim=True).to(torch.uint8)
+    # Codes of A, B, C and E in the order (row empty, column empty), (row empty, not), (not, column empty), (not, not).
+    off = torch.tensor(_OFF_CODES, dtype=torch.uint8, device=anchor.device)
+    empty = (2 * row + column).flatten()[entries]
+    here, there = anchor.flatten()[entries], other.flatten()[entries]
+    on = torch.where((here > 0) == (there > 0), OverlapType.SAME_SIGN.value, OverlapType.OPPOSITE_SIGN.value)
+    return torch.where(here != 0, on.to(torch.uint8), off[empty.int()])

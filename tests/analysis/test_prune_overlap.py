@@ -6,6 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from analysis import prune
 from analysis.errors import OptionsError
 from analysis.overlap import OVERLAP_TYPES, OverlapType, overlap_types
 from analysis.prune import prune_to_energy
@@ -43,6 +44,40 @@ def test_pruning_agrees_with_the_reference_entry_by_entry():
     core = matrix(12, 17, 3)
     for eta in (0.2, 0.8, 0.95, 1.0):
         np.testing.assert_array_equal(prune_to_energy(core, eta).numpy(), globa.prune(core.numpy(), eta))
+
+
+def long_tail(seed: int) -> torch.Tensor:
+    rng = np.random.default_rng(seed)
+    return torch.from_numpy(rng.normal(size=(150, 140)) * 10.0 ** rng.uniform(-12, 3, size=(150, 140)))
+
+
+CORES = {
+    "dense": lambda seed: torch.from_numpy(np.random.default_rng(seed).normal(size=(150, 140))),
+    "long tail": long_tail,
+    "mostly zero": lambda seed: matrix(150, 140, seed, 0.02),
+    "tiny": lambda seed: 1e-150 * long_tail(seed),
+    "zero": lambda seed: torch.zeros(150, 140, dtype=torch.float64),
+}
+
+
+@pytest.mark.parametrize("name", CORES)
+@pytest.mark.parametrize("eta", [1e-9, 0.3, 0.8, 0.95, 0.99999])
+def test_selection_keeps_the_entries_that_sorting_keeps(name, eta):
+    for seed in range(3):
+        squares = CORES[name](seed).square().flatten()
+        assert torch.equal(prune._by_histogram(squares, eta), prune._by_sorting(squares, eta))
+
+
+def test_selection_breaks_ties_in_row_major_order():
+    squares = torch.ones(20_000, dtype=torch.float64)
+    squares[7_000:] = 2.0
+    kept = prune._by_histogram(squares, (26_000 + 500.5) / 33_000)
+    assert int(kept.sum()) == 13_501
+    assert bool(kept[:501].all())
+    assert bool(kept[7_000:].all())
+    assert torch.equal(kept, prune._by_sorting(squares, (26_000 + 500.5) / 33_000))
+    two = squares.view(100, 200).sqrt()
+    assert torch.equal(prune_to_energy(two, (26_000 + 500.5) / 33_000) != 0, kept.view(100, 200))
 
 
 def test_what_is_rounding_counts_as_zero():
