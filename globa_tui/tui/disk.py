@@ -166,12 +166,13 @@ class Disk:
         yield from self._jobs.poll()
         yield from self._follower.poll()
 
-    def _begin(self) -> None:
-        request = self._request
-        if request is None or self._jobs.view("analyze").state in ("lost",) or self._jobs.view("analyze").active:
+    def _begin(self) -> Iterable[Message]:
+        request, view = self._request, self._jobs.view("analyze")
+        if request is None or view.active or view.state == "lost":
             return
         if self._follower.fits and (request.fresh or not self._follower.complete):
             self._jobs.start_analysis(request)
+            yield from self._jobs.poll()
 
     def _load_recipe(self) -> Iterable[Message]:
         try:

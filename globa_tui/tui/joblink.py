@@ -32,6 +32,7 @@ class JobLink:
         """Kind of the job whose log is on the screen."""
         self._views: dict[Kind, JobView] = {"analyze": JobView("analyze"), "merge": JobView("merge")}
         self._children: dict[Kind, subprocess.Popen[bytes]] = {}
+        self._later: dict[Kind, Command] = {}
         self._log_stamp: tuple[str, int, int] | None = None
 
     def poll(self) -> Iterator[Message]:
@@ -41,6 +42,10 @@ class JobLink:
             self._views = views
             yield JobsChanged(views["analyze"], views["merge"])
         yield from self._unborn()
+        for kind in [kind for kind in self._later if views[kind].state != "starting"]:
+            word = self._later.pop(kind)
+            if views[kind].active:
+                self._request(kind, word)
         if self.followed:
             yield from self._log(self.followed)
 
@@ -80,7 +85,16 @@ class JobLink:
         self._start("merge", ["--run", str(self.folder), "--recipe", str(recipe), "-o", str(out), *allowed])
 
     def control(self, kind: Kind, word: Command) -> None:
-        """Ask a job to pause, resume or cancel."""
+        """Ask a job to pause, resume or cancel; one that still starts is asked when it runs.
+
+        A job forgets what it was asked before it began.
+        """
+        if self._views[kind].state == "starting":
+            self._later[kind] = word
+        else:
+            self._request(kind, word)
+
+    def _request(self, kind: Kind, word: Command) -> None:
         from globa_tui.jobs import client
 
         client.request(self.folder, kind, word)

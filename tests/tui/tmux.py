@@ -1,0 +1,66 @@
+"""A real terminal: tmux on a socket of its own, driven with keys and read line by line."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import subprocess
+import sys
+import time
+import uuid
+from pathlib import Path
+from types import TracebackType
+
+ROOT = Path(__file__).parents[2]
+
+
+class Tmux:
+    """One window in a tmux server that nobody else uses; use as a context manager."""
+
+    def __init__(self, folder: Path, size: tuple[int, int] = (80, 24)) -> None:
+        self._folder = folder
+        self._size = size
+        self._socket = f"globa-{os.getpid()}-{uuid.uuid4().hex[:8]}"
+
+    def __enter__(self) -> Tmux:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.kill()
+
+    def run(self, *arguments: object) -> None:
+        """Start `globa-tui` with these arguments; its exit code is printed when it ends."""
+        line = shlex.join([sys.executable, "-m", "globa_tui", *map(str, arguments)])
+        environment = {**os.environ, "PYTHONPATH": str(ROOT), "LC_ALL": "C.UTF-8", "TERM": "xterm-256color"}
+        environment = {name: value for name, value in environment.items() if name not in ("TMUX", "NO_COLOR")}
+        width, height = map(str, self._size)
+        command = ["new-session", "-d", "-s", "test", "-x", width, "-y", height]
+        self._tmux(*command, f"{line}; echo LEFT WITH $?; sleep 1000", environment=environment)
+
+    def keys(self, *keys: str) -> None:
+        """Press keys, by tmux's names."""
+        self._tmux("send-keys", "-t", "test", *keys)
+
+    def text(self) -> str:
+        """What the window shows."""
+        return self._tmux("capture-pane", "-p", "-t", "test")
+
+    def wait_for(self, *wanted: str, seconds: float = 60.0) -> str:
+        """Wait until the window shows all of this."""
+        end = time.monotonic() + seconds
+        while not all(part in (text := self.text()) for part in wanted):
+            assert time.monotonic() < end, f"waited in vain for {wanted}:\n{text}"
+            time.sleep(0.15)
+        return text
+
+    def kill(self) -> None:
+        """Kill the terminal with everything that runs in it."""
+        subprocess.run(["tmux", "-L", self._socket, "kill-server"], capture_output=True, check=False)
+
+    def _tmux(self, *words: str, environment: dict[str, str] | None = None) -> str:
+        command = ["tmux", "-L", self._socket, "-f", os.devnull, *words]
+        done = subprocess.run(command, capture_output=True, text=True, cwd=self._folder, env=environment, timeout=20)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
