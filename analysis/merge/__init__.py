@@ -4,65 +4,53 @@ A method takes the task vectors of one tensor and returns the delta to add to th
 works on an analysis (`analysis.merge.globa`).
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
-
-from jaxtyping import Float
-from torch import Tensor
+from collections.abc import Mapping
 
 from analysis.errors import OptionsError
-from analysis.merge.linear import linear
-from analysis.merge.task_arithmetic import task_arithmetic
+from analysis.merge.alignmerge_b import alignmerge_b
+from analysis.merge.alignmerge_o import ALIGNMERGE_O
+from analysis.merge.dare_linear import DARE_LINEAR
+from analysis.merge.dare_ties import DARE_TIES
+from analysis.merge.iso_c import ISO_C
+from analysis.merge.iso_cts import ISO_CTS
+from analysis.merge.linear import LINEAR
+from analysis.merge.method import MergeMethod, Parameter, Preparation, Role, TensorContext
+from analysis.merge.slerp import SLERP
+from analysis.merge.task_arithmetic import TASK_ARITHMETIC
+from analysis.merge.ties import TIES
+from analysis.merge.tsv_m import TSV_M
 
-Method = Callable[..., Tensor]
+__all__ = ["METHODS", "MergeMethod", "Parameter", "Preparation", "Role", "TensorContext", "merge_method"]
 
-
-@dataclass(frozen=True)
-class MergeMethod:
-    """A method and the parameters it knows, with their defaults; a parameter per fine-tune has a tuple as default."""
-
-    name: str
-    function: Method
-    parameters: Mapping[str, Any]
-    summary: str
-
-    def merge(
-        self, task_vectors: Sequence[Float[Tensor, "*shape"]], parameters: Mapping[str, Any]
-    ) -> Float[Tensor, "*shape"]:
-        """Merge the task vectors of one tensor.
-
-        Raises
-        ------
-        OptionsError
-            If a parameter is unknown.
-        """
-        unknown = sorted(set(parameters) - set(self.parameters))
-        if unknown:
-            known = ", ".join(sorted(self.parameters)) or "none"
-            msg = f"method {self.name} has no parameter {unknown[0]!r}; it knows {known}"
-            raise OptionsError(msg)
-        return self.function(task_vectors, **{**self.parameters, **parameters})
-
-
-METHODS: Mapping[str, MergeMethod] = {
+_ALONE = {
     method.name: method
     for method in (
-        MergeMethod("linear", linear, {"weight": ()}, "weighted average of the models"),
-        MergeMethod("task_arithmetic", task_arithmetic, {"weight": (), "scale": 1.0}, "scaled sum of the task vectors"),
+        LINEAR,
+        TASK_ARITHMETIC,
+        TIES,
+        DARE_LINEAR,
+        DARE_TIES,
+        SLERP,
+        TSV_M,
+        ISO_C,
+        ISO_CTS,
+        ALIGNMERGE_O,
     )
 }
 
+METHODS: Mapping[str, MergeMethod] = {**_ALONE, "alignmerge_b": alignmerge_b(_ALONE)}
+
 
 def merge_method(name: str) -> MergeMethod:
-    """Find a method by name.
+    """Find a method by name, in any case, with hyphens or underscores.
 
     Raises
     ------
     OptionsError
         If there is none of that name; the message lists all.
     """
-    if name not in METHODS:
+    found = METHODS.get(name.replace("-", "_").lower())
+    if found is None:
         msg = f"unknown merge method {name!r}; choose globa or one of {', '.join(METHODS)}"
         raise OptionsError(msg)
-    return METHODS[name]
+    return found

@@ -4,6 +4,12 @@ import math
 from collections.abc import Sequence
 
 from analysis.errors import OptionsError
+from analysis.merge.method import Parameter
+
+WEIGHT = Parameter(
+    "weight", "numbers", (), "w_i, for all models or for each; 1 when left out. 0 leaves a model out entirely"
+)
+SCALE = Parameter("scale", "number", 1.0, "λ, a factor on the merged task vector; higher strengthens every task")
 
 
 def task_weights(weight: float | int | Sequence[float | int], tasks: int, default: float) -> list[float]:
@@ -14,12 +20,17 @@ def task_weights(weight: float | int | Sequence[float | int], tasks: int, defaul
     OptionsError
         If their number does not fit, or one is not finite.
     """
-    given = [float(weight)] if isinstance(weight, float | int) else [float(value) for value in weight]
-    values = given or [default]
+    return per_task("weight", weight, tasks, default)
+
+
+def per_task(name: str, given: float | int | Sequence[float | int], tasks: int, default: float) -> list[float]:
+    """As `task_weights`, for a parameter of another name."""
+    listed = [float(given)] if isinstance(given, float | int) else [float(value) for value in given]
+    values = listed or [default]
     if len(values) not in (1, tasks):
-        msg = f"weight has {len(values)} values for {tasks} fine-tunes; give one for all or one for each"
+        msg = f"{name} has {len(values)} values for {tasks} fine-tunes; give one for all or one for each"
         raise OptionsError(msg)
     if not all(math.isfinite(value) for value in values):
-        msg = f"weight is {values}: every weight must be finite"
+        msg = f"{name} is {values}: every {name} must be finite"
         raise OptionsError(msg)
     return values if len(values) == tasks else values * tasks

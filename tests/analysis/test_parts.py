@@ -130,7 +130,7 @@ def test_methods_are_found_by_name_and_know_their_parameters():
     assert relative(merge_method("linear").merge(taus, {"weight": (3, 1)}), 0.75 * taus[0] + 0.25 * taus[1]) <= 1e-14
     with pytest.raises(OptionsError, match=r"unknown merge method 'sum'; choose globa or one of linear"):
         merge_method("sum")
-    with pytest.raises(OptionsError, match="no parameter 'density'; it knows scale, weight"):
+    with pytest.raises(OptionsError, match="no parameter 'density'; it knows normalize, scale, variant, weight"):
         METHODS["task_arithmetic"].merge(taus, {"density": 1})
 
 

@@ -1,0 +1,231 @@
+"""AlignMerge-B: after any method, damp the directions that several tasks push together."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from analysis.errors import OptionsError
+from analysis.merge.method import MergeMethod, Parameter, Preparation, TensorContext
+from analysis.merge.triplets import RANK_CUT, RANK_TOLERANCE, cut_tolerance, leading_triplets, recomposed
+from analysis.merge.weights import task_weights
+
+Ratio = Literal["damped", "exact"]
+
+PUBLISHED_ALPHA = {2: 0.6, 8: 1.8, 14: 2.8, 20: 6.5}
+"""α by the number of models; in between and beyond, T/4."""
+
+_VANISHING = 1e-10
+"""Share of ‖τ_i‖ below which a task does not act on a direction."""
+
+
+def default_alpha(tasks: int) -> float:
+    """The published threshold for this number of models, else a quarter of it."""
+    return PUBLISHED_ALPHA.get(tasks, tasks / 4.0)
+
+
+def full_coefficients(
+    task_vectors: Sequence[Float[Tensor, "rows cols"]],
+    left: Float[Tensor, "rows rank"],
+    right: Float[Tensor, "cols rank"],
+    ratio: Ratio,
+) -> Float[Tensor, "tasks rank"]:
+    """Compute ``1 + Σ_{j≠i} ξ_{i,j}^r`` for every task and direction of a merge, in float64.
+
+    With ``a_i = τ_iᵀ u_r`` and ``b_i = τ_i v_r``, ``ξ_{i,j} = α_1 + α_2``, ``α_1 = a_i·a_j/‖a_i‖²`` and
+    ``α_2 = ((a_j − α_1 a_i)·v_r)(a_i·v_r)/‖b_i‖²`` (``damped``), or ``ξ_{i,j} = a_j·v_r/(a_i·v_r)`` (``exact``).
+
+    Parameters
+    ----------
+    task_vectors
+        τ_i.
+    left, right
+        u_r and v_r as columns.
+    ratio
+        ``exact`` reads the second projection as made on both sides; it leaves no noise term.
+
+    Notes
+    -----
+    A quotient whose divisor vanishes is 0: that task does not act on the direction. ``T m n k`` for the products with
+    the directions, memory T (m + n) k.
+
+    References
+    ----------
+    AlignMerge, proposition 1, equations 5–7 and appendix B.2.
+    """
+    outputs = [tau.mT @ left for tau in task_vectors]
+    inputs = [tau @ right for tau in task_vectors]
+    sizes = [float(torch.linalg.vector_norm(tau, dtype=torch.float64)) for tau in task_vectors]
+    along = torch.stack([(one.double() * right.double()).sum(0) for one in outputs])
+    rows = []
+    for i, own in enumerate(outputs):
+        total = torch.ones(left.shape[1], dtype=torch.float64, device=left.device)
+        floor = _VANISHING * sizes[i]
+        for j, other in enumerate(outputs):
+            if i == j:
+                continue
+            if ratio == "exact":
+                total += _quotient(along[j], along[i], floor)
+                continue
+            size = own.double().square().sum(0)
+            first = _quotient((own.double() * other.double()).sum(0), size, floor**2)
+            rest = (along[j] - first * along[i]) * along[i]
+            total += first + _quotient(rest, inputs[i].double().square().sum(0), floor**2)
+        rows.append(total)
+    return torch.stack(rows)
+
+
+def _quotient(above: Tensor, below: Tensor, floor: float) -> Tensor:
+    fine = below.abs() > floor
+    return torch.where(fine, above / torch.where(fine, below, torch.ones_like(below)), torch.zeros_like(above))
+
+
+def balanced(
+    merged: Float[Tensor, "rows cols"],
+    task_vectors: Sequence[Float[Tensor, "rows cols"]],
+    alpha: float,
+    task: int,
+    ratio: Ratio,
+    tolerance: float | None,
+) -> Float[Tensor, "rows cols"]:
+    """Compute ``Σ_r σ_r/d(ξ̃^r) u_r v_rᵀ`` from the merged task vector ``Σ_r σ_r u_r v_rᵀ``.
+
+    ``ξ̃_i^r = η^r (1 + Σ_{j≠i} ξ_{i,j}^r)`` with ``η^r = σ_r/(u_rᵀ Σ_i τ_i v_r)``; d is ξ̃ where ``ξ̃ ≥ α``, 1 where
+    ``0 < ξ̃ < α``, and a direction with ``ξ̃ ≤ 0`` is dropped.
+
+    Parameters
+    ----------
+    merged
+        Result of any method.
+    task_vectors
+        τ_i.
+    alpha
+        Raising it damps fewer directions.
+    task
+        Number from 1 of the task to favour; 0 takes the mean of ξ̃ over all.
+    ratio, tolerance
+        See `full_coefficients` and `leading_triplets`.
+
+    References
+    ----------
+    AlignMerge, equations 4, 7 and 9.
+    """
+    found = leading_triplets(merged, min(merged.shape), tolerance)
+    if not found.rank:
+        return merged
+    coefficients = full_coefficients(task_vectors, found.left, found.right, ratio)
+    chosen = coefficients.mean(0) if task == 0 else coefficients[task - 1]
+    total = task_vectors[0].clone()
+    for tau in task_vectors[1:]:
+        total.add_(tau)
+    along = ((total.mT @ found.left).double() * found.right.double()).sum(0)
+    # ξ̃ = σ chosen/along and σ/ξ̃ = along/chosen: nothing is divided by an η that may vanish.
+    same_side = (along * chosen) > 0
+    strong = found.values * chosen.abs() >= alpha * along.abs()
+    damped = torch.where(same_side, along / torch.where(same_side, chosen, torch.ones_like(chosen)), 0.0)
+    return recomposed(found.left, torch.where(same_side & ~strong, found.values, damped), found.right)
+
+
+BASE_METHOD = Parameter("base_method", "word", "task_arithmetic", "method that merges first; its parameters are taken")
+OWN = (
+    Parameter("alpha", "number", "auto", "threshold α; auto: 0.6 for 2 models, else T/4", 0.0, words=("auto",)),
+    Parameter("task", "integer", 0, "number of the task to favour, from 1; 0 for all", 0.0),
+    Parameter("ratio", "word", "damped", "reading of the cross-influence ξ", words=("damped", "exact")),
+    Parameter("align_embeddings", "flag", False, "treat embeddings and lm_head like matrices"),
+    RANK_CUT,
+    RANK_TOLERANCE,
+)
+
+
+@dataclass(frozen=True)
+class AlignMergeB(MergeMethod):
+    """AlignMerge-B on top of one of `bases`, whose parameters it takes too."""
+
+    bases: Mapping[str, MergeMethod] = field(default_factory=dict)
+
+    def known(self, given: Mapping[str, Any]) -> dict[str, Parameter]:
+        """Its own parameters and those of the base method; of one name, they have one value."""
+        own = {parameter.name: parameter for parameter in (*OWN, self._base_method())}
+        return self._base(given).known(given) | own
+
+    def complete(self, given: Mapping[str, Any], tasks: int | None = None) -> dict[str, Any]:
+        """As for any method; a `variant` is the base method's, and so is a default that both have."""
+        base = self._base(given)
+        own = {parameter.name for parameter in (*OWN, self._base_method())}
+        unknown = sorted(set(given) - own - set(base.known(given)) - ({"variant"} if base.variants else set()))
+        if unknown:
+            names: list[str] = sorted(own.union(base.known(given), ["variant"] if base.variants else []))
+            msg = f"method {self.name} on {base.name} has no parameter {unknown[0]!r}; it knows {', '.join(names)}"
+            raise OptionsError(msg)
+        shared = {name: value for name, value in given.items() if name in base.known(given) or name == "variant"}
+        mine = {parameter.name: parameter for parameter in (*OWN, self._base_method())}
+        below = base.complete(shared, tasks)
+        values = {name: one.read(given.get(name, below.get(name, one.default))) for name, one in mine.items()}
+        values["base_method"] = base.name
+        if tasks is not None and values["task"] > tasks:
+            msg = f"task is {values['task']}: there are {tasks} fine-tunes; 0 means all"
+            raise OptionsError(msg)
+        return below | values
+
+    def passes(self, complete: Sequence[Mapping[str, Any]], tasks: int) -> Preparation | None:
+        """The first passes of the base method, where all tensors have the same one."""
+        names = {one["base_method"] for one in complete}
+        bases = [self.bases[name] for name in sorted(names)]
+        if len(bases) == 1:
+            return bases[0].passes([self._of_base(one) for one in complete], tasks)
+        if any(base.prepare is not None for base in bases):
+            msg = f"base_method is {', '.join(sorted(names))} in one merge: those that look at the whole model need one"
+            raise OptionsError(msg)
+        return None
+
+    def run(
+        self, task_vectors: Sequence[Float[Tensor, "*shape"]], context: TensorContext, complete: Mapping[str, Any]
+    ) -> Float[Tensor, "*shape"]:
+        """Merge by the base method, then balance what is a matrix."""
+        base = self.bases[complete["base_method"]]
+        merged = base.run(task_vectors, context, self._of_base(complete))
+        matrix = context.role == "matrix" or (context.role == "embedding" and complete["align_embeddings"])
+        if merged.ndim != 2 or merged.numel() == 0 or not matrix:
+            return merged
+        weights = task_weights(complete.get("weight", ()), len(task_vectors), 1.0)
+        numbers = [number for number, weight in enumerate(weights) if weight != 0.0]
+        if not numbers:
+            return merged
+        task = complete["task"]
+        if task and task - 1 not in numbers:
+            msg = f"task is {task}, whose weight is 0; favour another"
+            raise OptionsError(msg)
+        return balanced(
+            merged,
+            [task_vectors[number] for number in numbers],
+            default_alpha(len(numbers)) if complete["alpha"] == "auto" else complete["alpha"],
+            numbers.index(task - 1) + 1 if task else 0,
+            complete["ratio"],
+            cut_tolerance(complete["rank_cut"], complete["rank_tolerance"]),
+        )
+
+    def _base(self, given: Mapping[str, Any]) -> MergeMethod:
+        name = self._base_method().read(str(given.get("base_method", BASE_METHOD.default)).replace("-", "_").lower())
+        return self.bases[name]
+
+    def _base_method(self) -> Parameter:
+        return Parameter(BASE_METHOD.name, "word", BASE_METHOD.default, BASE_METHOD.summary, words=tuple(self.bases))
+
+    def _of_base(self, complete: Mapping[str, Any]) -> dict[str, Any]:
+        known = self.bases[complete["base_method"]].known(complete)
+        return {name: value for name, value in complete.items() if name in known}
+
+
+def alignmerge_b(bases: Mapping[str, MergeMethod]) -> AlignMergeB:
+    """The method on top of any of `bases`."""
+    return AlignMergeB(
+        name="alignmerge_b",
+        function=balanced,
+        parameters=(*OWN, BASE_METHOD),
+        summary="any method, then directions that several tasks push together are damped",
+        source="AlignMerge, equation 9",
+        bases=bases,
+    )
