@@ -21,6 +21,7 @@ from globa_tui.coefficients import (
     parse_coef,
 )
 from globa_tui.jobs.settings import AnalysisSettings, SettingsError
+from globa_tui.params import ParamOverride, checked_params, override_of, parse_param_for, resolve_params
 from globa_tui.presets import DEFAULT_PRESET, merge_preset
 from globa_tui.values import format_size, param_text, parse_param, parse_size
 
@@ -35,12 +36,14 @@ __all__ = [
     "PATTERNS",
     "Coefficients",
     "Override",
+    "ParamOverride",
     "Recipe",
     "RecipeError",
     "Target",
     "format_size",
     "parse_coef",
     "parse_param",
+    "parse_param_for",
     "parse_size",
 ]
 
@@ -64,6 +67,8 @@ class Recipe:
     """Coefficients for parts of the model, in the order given."""
     params: Mapping[str, Any] = field(default_factory=dict)
     """Parameters of the method, for methods other than ``globa``."""
+    param_overrides: tuple[ParamOverride, ...] = ()
+    """Parameters of the method for parts of the model, in the order given."""
     skip_weights: tuple[float, ...] = ()
     """Weights of the task vectors in what is not a matrix; empty means 1/T each, one value serves all."""
     dtype: str | None = None
@@ -76,6 +81,9 @@ class Recipe:
     def __post_init__(self) -> None:
         object.__setattr__(self, "settings", _plain(self.settings))
         object.__setattr__(self, "params", _plain(self.params))
+        object.__setattr__(self, "method", self.method.replace("-", "_").lower())
+        plain = (ParamOverride(o.target, _plain(o.values)) for o in self.param_overrides)
+        object.__setattr__(self, "param_overrides", tuple(plain))
         missing = [name for name in PATTERNS if name not in self.coefficients]
         if missing:
             msg = f"coefficients: no value for {', '.join(missing)}; give every pattern one (0 leaves it out)"
@@ -115,10 +123,15 @@ class Recipe:
             resolved.update(override.values)
         return resolved
 
-    def unmatched(self, layers: Iterable[Mapping[str, Any]]) -> list[Override]:
+    def resolve_params(self, layer: Mapping[str, Any]) -> dict[str, Any]:
+        """The parameters of the method for one layer, given its ``name``, ``kind`` and ``block``; nearest wins."""
+        return resolve_params(self.params, self.param_overrides, layer)
+
+    def unmatched(self, layers: Iterable[Mapping[str, Any]]) -> list[Override | ParamOverride]:
         """The overrides that no layer belongs to: most likely misspelt."""
         known = list(layers)
-        return [o for o in self.overrides if not any(o.target.matches(layer) for layer in known)]
+        overrides: list[Override | ParamOverride] = [*self.overrides, *self.param_overrides]
+        return [o for o in overrides if not any(o.target.matches(layer) for layer in known)]
 
     def with_values(self, target: Target, values: Mapping[str, float | None]) -> Recipe:
         """Set coefficients of one target, or with None let them be inherited again."""
@@ -151,6 +164,7 @@ class Recipe:
             "coefficients": dict(self.coefficients),
             "overrides": [{"target": str(o.target), "coefficients": dict(o.values)} for o in self.overrides],
             "params": _plain(self.params),
+            "param_overrides": [{"target": str(o.target), "params": _plain(o.values)} for o in self.param_overrides],
             "skip_weights": list(self.skip_weights),
             "dtype": self.dtype,
             "shard_size": format_size(self.shard_size),
@@ -189,6 +203,8 @@ class Recipe:
             words += ["--method", self.method]
         for name, value in [*self.params.items(), *(self.settings.items() if self.run is None else ())]:
             words += ["--param", f"{name}={param_text(value)}"]
+        for word in (word for override in self.param_overrides for word in override.words()):
+            words += ["--param", word]
         if self.skip_weights:
             words += ["--skip-weights", ",".join(map(number, self.skip_weights))]
         words += ["--dtype", self.dtype] if self.dtype else []
@@ -221,7 +237,8 @@ def _checked(values: Mapping[str, Any]) -> Recipe:
         "overrides": tuple(_override(item) for item in _list("overrides", values.get("overrides"))),
         "fine_tuned": tuple(_words("fine_tuned", values.get("fine_tuned"))),
         "settings": _settings(_mapping("settings", values.get("settings"))),
-        "params": _params(_mapping("params", values.get("params"))),
+        "params": checked_params(_mapping("params", values.get("params"))),
+        "param_overrides": tuple(map(override_of, _list("param_overrides", values.get("param_overrides")))),
         "skip_weights": tuple(_number("skip_weights", w) for w in _list("skip_weights", values.get("skip_weights"))),
     }
     fields |= {name: _text(name, values.get(name)) for name in ("run", "base", "dtype", "tokenizer_from")}
@@ -248,16 +265,6 @@ def _settings(values: dict[str, Any]) -> dict[str, Any]:
     except TypeError as error:
         msg = f"settings: a value has the wrong type ({error})"
         raise RecipeError(msg) from None
-    return values
-
-
-def _params(values: dict[str, Any]) -> dict[str, Any]:
-    for name, value in values.items():
-        parts = value if isinstance(value, list) else [value]
-        plain = all(isinstance(p, str | bool | int | float) for p in parts)
-        if not plain or not all(math.isfinite(p) for p in parts if isinstance(p, float)):
-            msg = f"params: {name} is {value!r:.80}; write a number, a word, true, false, or a list of those"
-            raise RecipeError(msg)
     return values
 
 

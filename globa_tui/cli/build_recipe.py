@@ -10,8 +10,8 @@ from typing import Any
 
 from globa_tui.coefficients import RecipeError
 from globa_tui.diagnostics import UsageError
-from globa_tui.recipe import Recipe, parse_coef
-from globa_tui.values import parse_numbers, parse_param, parse_size
+from globa_tui.recipe import Recipe, parse_coef, parse_param_for
+from globa_tui.values import parse_numbers, parse_size
 
 
 @dataclass(frozen=True)
@@ -71,14 +71,21 @@ def _with_method(recipe: Recipe, words: MergeWords) -> Recipe:
     """The recipe with its method and parameters; for any other method than ``globa`` a run only names checkpoints."""
     from globa_tui.jobs.settings import AnalysisSettings
 
-    params = dict(parse_param(text) for text in words.param)
-    if len(params) < len(words.param):
+    given = [parse_param_for(text) for text in words.param]
+    whole = [override for override in given if override.target.scope == "model"]
+    params = {name: value for override in whole for name, value in override.values.items()}
+    parts = tuple(override for override in given if override.target.scope != "model")
+    if len(params) < len(whole):
         msg = "--param: a parameter is given twice"
         raise UsageError(msg)
-    if words.method is not None and words.method != recipe.method:
+    named = dataclasses.replace(recipe, method=words.method) if words.method is not None else recipe
+    if named.method != recipe.method:
         # Parameters of one method mean nothing to another.
-        recipe = dataclasses.replace(recipe, method=words.method, params={}, settings={})
+        recipe = dataclasses.replace(named, params={}, param_overrides=(), settings={})
     if recipe.method == "globa":
+        if parts:
+            msg = f"--param {parts[0]}: parameters for parts of the model are for other methods; globa takes --coef"
+            raise UsageError(msg)
         known = {field.name for field in dataclasses.fields(AnalysisSettings)}
         settings = {name: _as_setting(name, params.pop(name)) for name in list(params) if name in known}
         if settings and recipe.run is not None:
@@ -89,7 +96,8 @@ def _with_method(recipe: Recipe, words: MergeWords) -> Recipe:
         recipe = dataclasses.replace(recipe, settings={**recipe.settings, **settings})
     elif recipe.run is not None:
         recipe = dataclasses.replace(_from_run_sources(recipe), run=None)
-    return dataclasses.replace(recipe, params={**recipe.params, **params})
+    overrides = (*recipe.param_overrides, *parts)
+    return dataclasses.replace(recipe, params={**recipe.params, **params}, param_overrides=overrides)
 
 
 def _as_setting(name: str, value: Any) -> Any:

@@ -20,6 +20,7 @@ from globa_tui.jobs.reporter import Reporter
 from globa_tui.jobs.sources import open_index, require_unchanged, sources_of
 from globa_tui.recipe import Recipe
 from store.checkpoints import Index, Layer, TensorReader, open_checkpoint
+from store.checkpoints.dtypes import FLOATING
 from store.errors import CheckpointError, RunIncompleteError
 from store.merged import MergedWriter, OutputPlan, OutputTensor, is_tokenizer_file, plan_output, sidecar_files
 from store.run import Run
@@ -149,48 +150,65 @@ class _Merge:
         """Merge and write every tensor."""
         layers = self.plan.index.layers
         sizes = [self._size(layer) for layer in layers]
-        self.reporter.begin(total=len(layers), cost=float(sum(sizes)))
+        rounds = 1 + self.merger.passes
+        self.reporter.begin(total=rounds * len(layers), cost=float(rounds * sum(sizes)))
         with ExitStack() as stack:
             base = stack.enter_context(TensorReader(self.plan.index.base))
             tuned = [stack.enter_context(TensorReader(checkpoint)) for checkpoint in self.plan.index.fine_tuned]
+            for _ in range(self.merger.passes):
+                for layer, size in zip(layers, sizes, strict=True):
+                    self.reporter.layer_started(layer.name)
+                    self._show(layer, base, tuned)
+                    self.reporter.layer_ended(size)
+                self.merger.end_pass()
             for layer, size in zip(layers, sizes, strict=True):
                 self.reporter.layer_started(layer.name)
                 self.writer.write(layer.name, self._merged(layer, base, tuned))
                 self.reporter.layer_ended(size)
 
+    def _show(self, layer: Layer, base: TensorReader, tuned: Sequence[TensorReader]) -> None:
+        """Show one tensor to a method that looks at the whole model first; a tied one is not counted twice."""
+        if layer.tied_to is None and layer.dtype in FLOATING:
+            weight, models = self._read(layer, base, tuned)
+            self.merger.see(layer, weight, models)
+
+    def _read(
+        self, layer: Layer, base: TensorReader, tuned: Sequence[TensorReader]
+    ) -> tuple[torch.Tensor, list[torch.Tensor | None]]:
+        """The tensor of the base and of every model; NaN and infinity are refused unless they may pass."""
+        weight = base.read(layer.name)
+        models = [
+            reader.read(name) if name is not None else None
+            for reader, name in zip(tuned, layer.fine_tuned, strict=True)
+        ]
+        if not self.options.allow_failed:
+            self._require_finite(layer, weight, models)
+        return weight, models
+
     def _merged(self, layer: Layer, base: TensorReader, tuned: Sequence[TensorReader]) -> torch.Tensor:
         """The finished tensor; a tied one is merged as the tensor it is tied to, so that they stay equal."""
         source = self.by_name.get(layer.tied_to or "", layer)
-        weight = base.read(source.name)
         code = self.codes[layer.name]
-        if not weight.is_floating_point():
-            return weight
-        models = [
-            reader.read(name) if name is not None else None
-            for reader, name in zip(tuned, source.fine_tuned, strict=True)
-        ]
+        if layer.dtype not in FLOATING:
+            return base.read(source.name)
+        weight, models = self._read(source, base, tuned)
         merged = self.merger.merge(source, weight, models)
-        if not self.options.allow_failed:
-            self._require_finite(source, weight, models, merged)
+        if not (self.options.allow_failed or bool(torch.isfinite(merged).all())):
+            msg = f"{source.name}: the merged tensor is not finite though every source is; use smaller coefficients"
+            raise CheckpointError(msg)
         return merged.to("cpu", _TORCH_DTYPES.get(code, weight.dtype)).reshape(layer.shape).contiguous()
 
-    def _require_finite(
-        self, layer: Layer, weight: torch.Tensor, models: Sequence[torch.Tensor | None], merged: torch.Tensor
-    ) -> None:
-        if bool(torch.isfinite(merged).all()):
-            return
+    def _require_finite(self, layer: Layer, weight: torch.Tensor, models: Sequence[torch.Tensor | None]) -> None:
         index = self.plan.index
         named = zip((index.base, *index.fine_tuned), (layer.name, *layer.fine_tuned), (weight, *models), strict=True)
         for checkpoint, name, tensor in named:
-            bad = int((~torch.isfinite(tensor.double())).sum()) if tensor is not None else 0
+            bad = _not_finite(tensor) if tensor is not None else 0
             if tensor is not None and bad:
                 msg = (
                     f"{checkpoint.path}: tensor {name} holds {bad} NaN or infinite entries of {tensor.numel()}; "
                     "mend the source, or let them through with --allow-failed"
                 )
                 raise NotFiniteError(msg)
-        msg = f"{layer.name}: the merged tensor is not finite though every source is; use smaller coefficients"
-        raise CheckpointError(msg)
 
     @staticmethod
     def _size(layer: Layer) -> int:
@@ -198,6 +216,15 @@ class _Merge:
         for side in layer.shape:
             size *= side
         return size
+
+
+def _not_finite(tensor: torch.Tensor, chunk: int = 1 << 22) -> int:
+    """Number of NaN and infinite entries."""
+    parts = torch.split(tensor.reshape(-1), chunk)
+    return sum(
+        part.numel() - int(torch.isfinite(part if part.dtype == torch.float64 else part.float()).sum())
+        for part in parts
+    )
 
 
 def _require_analysed(run: Run, *, allow_failed: bool) -> None:

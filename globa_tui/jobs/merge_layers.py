@@ -8,10 +8,12 @@ from typing import Any, Protocol
 
 import torch
 
+from analysis.errors import NotFiniteError
 from analysis.layer import LayerOptions, analyse_layer
-from analysis.merge import merge_method
+from analysis.merge import Role, TensorContext, merge_method
 from analysis.merge.globa import merged_delta, weighted_core
 from analysis.merge.task_arithmetic import task_arithmetic
+from globa_tui.coefficients import GROUPS
 from globa_tui.estimate import analysed
 from globa_tui.jobs.factors import delta_from_factors
 from globa_tui.jobs.settings import AnalysisSettings
@@ -21,11 +23,26 @@ from store.run import Run
 
 Models = Sequence[torch.Tensor | None]
 
+EMBEDDING_KINDS = GROUPS["embeddings"]
+
 
 class LayerMerger(Protocol):
     """Merges one tensor after another; `passed_through` collects the layers whose analysis had failed."""
 
     passed_through: list[str]
+
+    @property
+    def passes(self) -> int:
+        """How many times every tensor must be shown to `see` before the first is merged."""
+        ...
+
+    def see(self, layer: Layer, base: torch.Tensor, models: Models) -> None:
+        """Take in one tensor of a pass over the checkpoint."""
+        ...
+
+    def end_pass(self) -> None:
+        """Conclude a pass."""
+        ...
 
     def merge(self, layer: Layer, base: torch.Tensor, models: Models) -> torch.Tensor:
         """The merged weight in the working precision; a model that lacks the tensor counts as unchanged."""
@@ -34,24 +51,47 @@ class LayerMerger(Protocol):
 def make_merger(recipe: Recipe, index: Index, run: Run | None, device: torch.device) -> LayerMerger:
     """The merger that a recipe asks for."""
     if recipe.method != "globa":
-        return MethodMerger(recipe, device)
+        return MethodMerger(recipe, index, device)
     stored = run.manifest["settings"] if run is not None else recipe.settings
     settings = AnalysisSettings.from_dict(stored).for_tasks(len(index.fine_tuned))
     return GlobaMerger(recipe, index, run, settings, device)
 
 
 class MethodMerger:
-    """Merges every floating tensor by one method on the task vectors."""
+    """Merges every floating tensor by one method on the task vectors; all parameters are checked beforehand."""
 
-    def __init__(self, recipe: Recipe, device: torch.device) -> None:
+    def __init__(self, recipe: Recipe, index: Index, device: torch.device) -> None:
         self.method = merge_method(recipe.method)
-        self.params = dict(recipe.params)
         self.device = device
+        tasks = len(index.fine_tuned)
+        self.method.complete(recipe.params, tasks)
+        self.params = {
+            layer.name: self.method.complete(recipe.resolve_params(_described(layer)), tasks) for layer in index.layers
+        }
+        self.prepared = self.method.passes(list(self.params.values()), tasks)
+        self.passes = self.prepared.passes if self.prepared is not None else 0
         self.passed_through: list[str] = []
+
+    def see(self, layer: Layer, base: torch.Tensor, models: Models) -> None:
+        if self.prepared is not None:
+            weight, deltas = _task_vectors(base, models, _working(base), self.device)
+            self.prepared.see(deltas, self._context(layer, weight), self.params[layer.name])
+
+    def end_pass(self) -> None:
+        if self.prepared is not None:
+            self.prepared.end_pass()
 
     def merge(self, layer: Layer, base: torch.Tensor, models: Models) -> torch.Tensor:
         weight, deltas = _task_vectors(base, models, _working(base), self.device)
-        return weight + self.method.merge(deltas, self.params)
+        try:
+            return weight + self.method.run(deltas, self._context(layer, weight), self.params[layer.name])
+        except NotFiniteError:
+            # NaN was let through so far; the SVD of a matrix with NaN does not exist, a mean does.
+            self.passed_through.append(layer.name)
+            return weight + task_arithmetic(deltas, weight=1.0 / len(deltas))
+
+    def _context(self, layer: Layer, weight: torch.Tensor) -> TensorContext:
+        return TensorContext(layer.name, role_of_layer(layer), weight, self.prepared)
 
 
 class GlobaMerger:
@@ -76,6 +116,13 @@ class GlobaMerger:
             dtype=torch.float64 if settings.precision == "float64" else torch.float32,
         )
         self.passed_through: list[str] = []
+        self.passes = 0
+
+    def see(self, layer: Layer, base: torch.Tensor, models: Models) -> None:
+        """Nothing: an analysis looks at each tensor on its own."""
+
+    def end_pass(self) -> None:
+        """Nothing."""
 
     def merge(self, layer: Layer, base: torch.Tensor, models: Models) -> torch.Tensor:
         if layer.name not in self.chosen or self.status.get(layer.name) == "failed":
@@ -101,6 +148,13 @@ def factor_names(tasks: int) -> list[str]:
     """Names of the arrays that a merge from a run reads."""
     cores = [f"core/{task}/{part}" for task in range(1, tasks + 1) for part in ("rows", "cols", "values")]
     return ["basis/left", "basis/right", *cores]
+
+
+def role_of_layer(layer: Layer) -> Role:
+    """What a tensor is to a merge method: embeddings and output heads are matrices of their own sort."""
+    if layer.role == "matrix" and layer.kind in EMBEDDING_KINDS:
+        return "embedding"
+    return layer.role
 
 
 def _described(layer: Layer) -> Mapping[str, Any]:
