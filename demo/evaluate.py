@@ -3,14 +3,11 @@
 import argparse
 import json
 import math
-import sys
 from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
 import torch
-from rich.console import Console
-from rich.table import Table
 from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging
@@ -20,8 +17,8 @@ from demo.family import DATA
 WINDOW = 256
 BATCH = 16
 UNITS = {
-    "math_exact": ("math", "exact answers, fraction", 3),
-    "math_bits": ("math", "bits per byte of the answer", 3),
+    "math_exact": ("math", "exact answers", 3),
+    "math_bits": ("math", "bits per byte", 3),
     "code_bits": ("code", "bits per byte", 3),
     "prose_bits": ("prose", "bits per byte", 3),
 }
@@ -123,18 +120,13 @@ def evaluate(model_dir: str | Path, limit: int | None = None) -> dict[str, float
 
 
 def print_table(results: dict[str, dict[str, float]]) -> None:
-    """Print task × model on stdout: ruled on a terminal, tab-separated elsewhere."""
-    if not sys.stdout.isatty():
-        print("task", "unit", *results, sep="\t")
-        for key, (task, unit, digits) in UNITS.items():
-            print(task, unit, *(f"{values[key]:.{digits}f}" for values in results.values()), sep="\t")
-        return
-    table = Table("task", "unit")
-    for name in results:
-        table.add_column(name, justify="right")
-    for key, (task, unit, digits) in UNITS.items():
-        table.add_row(task, unit, *(f"{values[key]:.{digits}f}" for values in results.values()))
-    Console().print(table)
+    """Print model × task on stdout: a row per model, columns aligned; `--json` is for programs."""
+    heads = ["model", *(f"{task}, {unit}" for task, unit, _ in UNITS.values())]
+    rows = [[name, *(f"{values[key]:.{UNITS[key][2]}f}" for key in UNITS)] for name, values in results.items()]
+    widths = [max(len(row[column]) for row in (heads, *rows)) for column in range(len(heads))]
+    for row in (heads, *rows):
+        cells = [row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))]
+        print("  ".join(cells))
 
 
 def main() -> None:

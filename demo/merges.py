@@ -22,6 +22,11 @@ MODELS = ROOT / "models"
 README = ROOT / "README.md"
 RESULTS = ROOT / "merges.json"
 BEGIN, END = "<!-- merges: python -m demo.merges -->", "<!-- end of merges -->"
+SETTINGS = {
+    "defaults": AnalysisSettings(),
+    "anchored basis": AnalysisSettings(basis="anchored"),
+    "embeddings averaged": AnalysisSettings(exclude=("embed_tokens",)),
+}
 PRESETS = ("readme", "a-only", "all", "uniform-0.6")
 TASKS = ("math", "code")
 COLUMNS = ("math_exact", "math_bits", "code_bits", "prose_bits")
@@ -37,35 +42,33 @@ class Row(TypedDict):
 def measure(folder: Path) -> list[Row]:
     """Merge math and code in every way and evaluate each merge."""
     base, tuned = str(MODELS / "base"), tuple(str(MODELS / task) for task in TASKS)
-    rows = []
-    for basis in ("canonical", "anchored"):
-        run = folder / f"{basis}.globa"
-        run_analysis(AnalysisRequest(base, tuned, run, AnalysisSettings(basis=basis)))
-        rows += [
-            _row(
-                folder,
-                f"globa {preset}, {basis} basis",
-                Recipe(run=str(run), coefficients=merge_preset(preset).coefficients),
-            )
-            for preset in PRESETS
-        ]
-    sources = {"base": base, "fine_tuned": tuned}
-    rows.append(_row(folder, "plain sum", Recipe(**sources, method="task_arithmetic")))
-    rows.append(_row(folder, "sum at 0.6", Recipe(**sources, method="task_arithmetic", params={"scale": 0.6})))
-    rows.append(_row(folder, "average", Recipe(**sources, method="linear")))
+    rows: list[Row] = []
+    for name, settings in SETTINGS.items():
+        run = folder / f"{len(rows)}.globa"
+        run_analysis(AnalysisRequest(base, tuned, run, settings))
+        for preset in PRESETS:
+            recipe = Recipe(run=str(run), coefficients=merge_preset(preset).coefficients)
+            rows.append(_row(folder, f"globa {preset}, {name}", recipe))
+    for name, method, params in (
+        ("plain sum", "task_arithmetic", {}),
+        ("sum at 0.6", "task_arithmetic", {"scale": 0.6}),
+        ("average", "linear", {}),
+    ):
+        rows.append(_row(folder, name, Recipe(base=base, fine_tuned=tuned, method=method, params=params)))
     return rows
 
 
 def _row(folder: Path, name: str, recipe: Recipe) -> Row:
     out = folder / name.replace(" ", "-").replace(",", "")
     run_merge(recipe, out)
-    return {"merge": name, "scores": {column: round(evaluate(out)[column], 4) for column in COLUMNS}}
+    scores = evaluate(out)
+    return {"merge": name, "scores": {column: round(scores[column], 4) for column in COLUMNS}}
 
 
 def table(rows: list[Row]) -> str:
     """The rows as Markdown."""
     lines = [
-        "| merge of math and code | math: exact answers, fraction | math: bits per byte | code: bits per byte | prose: bits per byte |",
+        "| merge of math and code | math: exact | math: bits per byte | code: bits per byte | prose: bits per byte |",
         "| --- | ---: | ---: | ---: | ---: |",
     ]
     lines += [f"| {row['merge']} | " + " | ".join(f"{row['scores'][c]:.3f}" for c in COLUMNS) + " |" for row in rows]

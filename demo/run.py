@@ -27,7 +27,7 @@ def main() -> int:
     OUT.mkdir()
     run = OUT / "math-code"
     base, math, code = (str(_here(MODELS / name)) for name in ("base", "math", "code"))
-    _globa("analyze", base, math, code, "--store", str(_here(run)))
+    _globa("analyze", base, math, code, "--store", str(_here(run)), "--exclude", "embed")
     _globa("show", str(_here(run)))
     merged = []
     for name, flags in MERGES.items():

@@ -13,9 +13,9 @@ README = ROOT / "README.md"
 BEGIN, END = "<!-- session: python -m demo.session -->", "<!-- end of session -->"
 MODELS = "demo/models"
 COMMANDS = (
-    f"globa-tui analyze {MODELS}/base {MODELS}/math {MODELS}/code --store demo/out/session",
+    f"globa-tui analyze {MODELS}/base {MODELS}/math {MODELS}/code --store demo/out/session --exclude embed",
     "globa-tui show demo/out/session",
-    "globa-tui merge demo/out/session -o demo/out/careful --preset uniform-0.6 --coef 'mlp:D-=0' --coef 'blocks 0-1:A=1'",
+    "globa-tui merge demo/out/session -o demo/out/careful --preset uniform-0.6 --coef 'mlp:D-=0'",
     f"python -m demo.evaluate {MODELS}/base {MODELS}/math {MODELS}/code demo/out/careful",
 )
 MOST_LINES = 14
