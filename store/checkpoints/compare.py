@@ -4,28 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Literal
 
+from store.checkpoints.finding import Finding
 from store.checkpoints.model import Checkpoint
 from store.checkpoints.names import kind_of
 from store.checkpoints.pairing import Renaming, pair_names
 from store.checkpoints.text import shown, shown_shape
 from store.checkpoints.tied import input_embedding, is_output_embedding, says_tied
+from store.checkpoints.vocabulary import is_token_table
 
-_QUANTISED = (".qweight", ".weight_scale", ".weight_scale_inv", ".absmax", ".SCB", "_proj_blocks")
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """Something the user should know before analysing or merging."""
-
-    severity: Literal["info", "warning", "error"]
-    code: str
-    """``shape``, ``missing``, ``extra``, ``dtype``, ``prefix``, ``tied``, ``untied``, ``nothing``, ``quantised``."""
-    message: str
-    """One line."""
-    tensor: str | None = None
-    """The base's name where there is one, else the fine-tune's."""
+_QUANTISED = {
+    ".qweight": "GPTQ or AWQ",
+    ".qzeros": "GPTQ or AWQ",
+    ".absmax": "bitsandbytes 4-bit",
+    ".weight.quant_map": "bitsandbytes 4-bit",
+    ".SCB": "bitsandbytes 8-bit",
+    ".weight_packed": "compressed-tensors",
+    ".weight_scale": "scaled 8-bit",
+    ".weight_scale_inv": "scaled FP8",
+    ".W_q": "HQQ",
+    "_proj_blocks": "MXFP4",
+}
+"""Endings of tensors that only quantised checkpoints have."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +58,7 @@ def compare(base: Checkpoint, model: Checkpoint, number: int, ties: Mapping[str,
         *quantised(model, label),
         *_mismatched(base, model, names, label),
         *_tied(stand_ins, label),
-        *_missing(base, names, stand_ins, label),
+        *(_adapted(base, model, names, label) if model.adapter else _missing(base, names, stand_ins, label)),
         *_extra(base, model, names, label),
         *_types(base, model, names, label),
     ]
@@ -80,20 +80,35 @@ def _renamed(renaming: Renaming, label: str, count: int) -> Iterator[Finding]:
 def quantised(model: Checkpoint, label: str) -> Iterator[Finding]:
     """Report a checkpoint whose numbers mean nothing without the scales beside them."""
     for name in model.tensors:
-        if name.endswith(_QUANTISED):
-            text = f"{shown(name)}: {label} ({shown(model.source)}) is quantised; name the unquantised checkpoint"
+        if name.endswith(tuple(_QUANTISED)):
+            way = next(way for ending, way in _QUANTISED.items() if name.endswith(ending))
+            text = (
+                f"{shown(name)}: {label} ({shown(model.source)}) is quantised ({way}); name the unquantised checkpoint"
+            )
             yield Finding("error", "quantised", text, name)
             return
+    method = quantisation(model.config)
+    packed = [name for name, header in model.tensors.items() if header.dtype in ("U8", "I8", "I32", "F4")]
+    if method is not None and packed:
+        text = f"{shown(packed[0])}: {label} ({shown(model.source)}) is quantised ({shown(method)} by its config.json)"
+        yield Finding("error", "quantised", f"{text}; name the unquantised checkpoint", packed[0])
+
+
+def quantisation(config: Mapping[str, object]) -> str | None:
+    """Return the method that a config names under ``quantization_config``; None when it names none."""
+    found = config.get("quantization_config")
+    return str(found.get("quant_method", "unknown")) if isinstance(found, Mapping) else None
 
 
 def _mismatched(base: Checkpoint, model: Checkpoint, names: Mapping[str, str], label: str) -> Iterator[Finding]:
+    factored = {name for name, one in model.low_rank.items() if one.over is None}
     for name, other in names.items():
         ours, theirs = base.tensors[name].shape, model.tensors[other].shape
-        if ours == theirs:
+        same_width = len(ours) == len(theirs) and ours[1:] == theirs[1:]
+        if ours == theirs or (same_width and is_token_table(name, base.tensors[name]) and other not in factored):
             continue
         alias = "" if other == name else f" as {shown(other)}"
         text = f"{shown(name)}: base has {shown_shape(ours)}, {label} has {shown_shape(theirs)}{alias}"
-        same_width = len(ours) == len(theirs) and ours[1:] == theirs[1:]
         if kind_of(name) in ("embed", "lm_head") and same_width:
             cure = f"resize its vocabulary to the base's {ours[0]:,} rows (resize_token_embeddings)"
         else:
@@ -108,7 +123,7 @@ def _tied_outputs(
     said = says_tied(model.config)
     for name in filter(is_output_embedding, base.tensors):
         if name not in names and (said or (said is None and name in ties)):
-            source = input_embedding(model.tensors, base.tensors[name].shape)
+            source = input_embedding(model.tensors, base.tensors[name].shape, any_rows=True)
             if source is not None:
                 yield name, source
 
@@ -124,13 +139,26 @@ def _missing(base: Checkpoint, names: Mapping[str, str], stand_ins: Mapping[str,
             yield Finding("warning", "missing", f"{shown(name)}: not in {label}: counts as unchanged", name)
 
 
+def _adapted(base: Checkpoint, model: Checkpoint, names: Mapping[str, str], label: str) -> Iterator[Finding]:
+    """Say what an adapter changes; that it leaves the rest alone is its nature, and nothing to warn of."""
+    ranks = sorted({one.rank for one in model.low_rank.values()})
+    span = f"rank {ranks[0]}" if len(ranks) == 1 else f"ranks {ranks[0]} to {ranks[-1]}" if ranks else "no factors"
+    whole = sum(other not in model.low_rank for other in names.values())
+    text = f"{label}: a LoRA adapter of {span}; it changes {len(names):,} of {len(base.tensors):,} tensors"
+    yield Finding("info", "adapter", f"{text} ({whole:,} of them whole), the others are as in the base")
+
+
 def _extra(base: Checkpoint, model: Checkpoint, names: Mapping[str, str], label: str) -> Iterator[Finding]:
     paired = set(names.values())
     for name, header in model.tensors.items():
         if name in paired:
             continue
-        embedding = input_embedding(base.tensors, header.shape) if is_output_embedding(name) else None
-        if embedding is None:
+        embedding = input_embedding(base.tensors, header.shape, any_rows=True) if is_output_embedding(name) else None
+        if name in model.low_rank:
+            tied = f"the base ties it to {shown(embedding)}" if embedding else "the base has no such tensor"
+            text = f"{shown(name)}: {label} ({shown(model.source)}) adapts it, but {tied}"
+            yield Finding("error", "adapter", f"{text}; merge the adapter with PEFT first", name)
+        elif embedding is None:
             yield Finding("info", "extra", f"{shown(name)}: only in {label}: left out", name)
         elif says_tied(model.config) is False:
             text = f"{shown(name)}: {label} stores output embeddings of its own, the base ties them to"

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from store.checkpoints.adapter_config import CONFIG_NAME
 from store.checkpoints.files import inside, unreadable
 from store.checkpoints.json_text import read_object
 from store.checkpoints.text import shown
@@ -26,6 +27,8 @@ class WeightFiles:
     index: Path | None = None
     weight_map: Mapping[str, Path] = field(default_factory=dict)
     """Tensor name to its shard, as the index says; empty without an index."""
+    adapter: bool = False
+    """Whether they are a PEFT adapter, not a whole model."""
 
 
 def find_weights(folder: Path) -> WeightFiles:
@@ -42,9 +45,8 @@ def find_weights(folder: Path) -> WeightFiles:
         return WeightFiles("safetensors", (inside(folder, "model.safetensors"),))
     for index in _indexes(names, "model.safetensors.index.json", ".safetensors.index.json"):
         return _sharded(folder, index, "safetensors")
-    if "adapter_config.json" in names:
-        message = f"{shown(folder)}: is a PEFT adapter, not a whole model; merge it into its base first and name that"
-        raise CheckpointError(message)
+    if CONFIG_NAME in names:
+        return _adapter(folder, names)
     if len(safetensors) == 1:
         return WeightFiles("safetensors", (inside(folder, safetensors[0]),))
     if safetensors:
@@ -55,7 +57,21 @@ def find_weights(folder: Path) -> WeightFiles:
         return WeightFiles("legacy", (inside(folder, "pytorch_model.bin"),))
     for index in _indexes(names, "pytorch_model.bin.index.json", ".bin.index.json"):
         return _sharded(folder, index, "legacy")
+    if any(name.endswith(".gguf") for name in names):
+        message = (
+            f"{shown(folder)}: holds GGUF files, which are quantised; name the unquantised model they were made from"
+        )
+        raise CheckpointError(message)
     message = f"{shown(folder)}: has no model.safetensors, no index and no pytorch_model.bin; name a model folder"
+    raise CheckpointError(message)
+
+
+def _adapter(folder: Path, names: frozenset[str]) -> WeightFiles:
+    if "adapter_model.safetensors" in names:
+        return WeightFiles("safetensors", (inside(folder, "adapter_model.safetensors"),), adapter=True)
+    if "adapter_model.bin" in names:
+        return WeightFiles("legacy", (inside(folder, "adapter_model.bin"),), adapter=True)
+    message = f"{shown(folder)}: has {CONFIG_NAME} but no adapter_model.safetensors; fetch the adapter again"
     raise CheckpointError(message)
 
 

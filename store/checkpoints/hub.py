@@ -79,7 +79,8 @@ def wanted_files(names: Iterable[str]) -> list[str]:
     elif "model.safetensors.index.json" in top:
         weights = [name for name in safetensors if fnmatchcase(name, "model*-of-*.safetensors")] or safetensors
     else:
-        weights = safetensors or [name for name in top if fnmatchcase(name, "pytorch_model*.bin")]
+        bins = [name for name in top if fnmatchcase(name, "pytorch_model*.bin")]
+        weights = safetensors or bins or [name for name in top if name == "adapter_model.bin"]
     unwanted = ".bin.index.json" if safetensors else ".safetensors.index.json"
     others = [name for name in top if any(fnmatchcase(name, pattern) for pattern in _SIDECARS)]
     return weights + [name for name in others if not name.endswith(unwanted)]

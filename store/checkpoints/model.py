@@ -33,6 +33,32 @@ class SourceFile:
     header_sha256: str
 
 
+@dataclass(frozen=True, slots=True)
+class LowRank:
+    """The change of one tensor as an adapter stores it: ``scale · up @ down``, or its transpose."""
+
+    down: TensorHeader
+    """A, rank × in."""
+    up: TensorHeader
+    """B, out × rank."""
+    scale: float
+    flipped: bool
+    """Whether the base stores the tensor as (in, out): embeddings, and the linear layers of GPT-2."""
+    over: TensorHeader | None = None
+    """What the change is added to, when the adapter brings that along; None means the base's tensor."""
+
+    @property
+    def rank(self) -> int:
+        """Columns of B."""
+        return self.down.shape[0]
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Shape of the tensor it belongs to."""
+        rows, cols = self.up.shape[0], self.down.shape[1]
+        return (cols, rows) if self.flipped else (rows, cols)
+
+
 @dataclass(frozen=True)
 class Checkpoint:
     """A checkpoint as its headers describe it."""
@@ -47,6 +73,15 @@ class Checkpoint:
     files: tuple[SourceFile, ...] = field(repr=False)
     config: Mapping[str, object] = field(repr=False)
     """``config.json``, or empty when there is none."""
+    adapter: bool = False
+    """Whether it is a LoRA adapter: it holds only what it changes, everything else is as in its base."""
+    low_rank: Mapping[str, LowRank] = field(default_factory=dict[str, LowRank], repr=False)
+    """Tensors of an adapter that are given by factors; `tensors` has the shape of their product."""
+
+    @property
+    def folder(self) -> Path:
+        """The folder that its small files are in."""
+        return self.path if self.path.is_dir() else self.path.parent
 
     @property
     def nbytes(self) -> int:

@@ -12,6 +12,7 @@ _BLOCK = re.compile(r"(?:^|\.)(?:\w*_)?(?:layers?|blocks?|h|resblocks|groups)\.(
 _NORM = re.compile(r"norm|^ln(?:_|\d|$)", re.IGNORECASE)
 _ATTENTION = re.compile(r"att|^self_attn$|selfattention|encdecattention", re.IGNORECASE)
 _EXPERTS = re.compile(r"moe|expert|mlp|feed_forward", re.IGNORECASE)
+_STACKED = re.compile(r"expert|moe", re.IGNORECASE)
 
 # Modules whose name alone says what they are.
 _BY_MODULE: dict[str, str] = {
@@ -84,6 +85,13 @@ def _by_context(module: str, parents: list[str]) -> str | None:
     return None
 
 
+def is_expert_stack(header: TensorHeader) -> bool:
+    """Whether a tensor holds one matrix per expert: floating, three axes, none empty, in a mixture of experts."""
+    if len(header.shape) != 3 or 0 in header.shape or header.dtype not in FLOATING:
+        return False
+    return any(_STACKED.search(part) for part in header.name.split("."))
+
+
 def block_of(name: str) -> int | None:
     """Return the number of the block a tensor belongs to: 12 for ``model.layers.12.mlp.…``; None outside blocks."""
     match = _BLOCK.search(name)
@@ -102,5 +110,5 @@ def role_of(header: TensorHeader) -> Literal["matrix", "vector", "other"]:
         return "vector"
     if len(header.shape) != 2 or 0 in header.shape:
         return "other"
-    is_vector = header.name.endswith((".bias", "norm.weight"))
+    is_vector = header.name.endswith((".bias", "_bias", "norm.weight"))
     return "vector" if is_vector else "matrix"

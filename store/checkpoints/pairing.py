@@ -1,15 +1,18 @@
-"""Which tensor of a fine-tune belongs to which tensor of the base, when one side carries another prefix."""
+"""Which tensor of a fine-tune belongs to which tensor of the base, when one side carries other prefixes."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from store.checkpoints.model import TensorHeader
+from store.checkpoints.names import block_of
 
 MAX_PREFIX = 8
 """Modules a prefix may name; real ones name one or two."""
+MAX_ROUNDS = 6
+"""Prefixes that one fine-tune may have instead of others: text model, vision tower, projector, head."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +30,8 @@ class Renaming:
 
     def __str__(self) -> str:
         """Describe the renaming for a message."""
+        if self.strip and self.add:
+            return f"with the prefix '{self.add}' for its prefix '{self.strip}'"
         if self.strip:
             return f"without its prefix '{self.strip}'"
         return f"with the prefix '{self.add}'" if self.add else "unchanged"
@@ -40,27 +45,47 @@ def pair_names(
     Of all ways to strip or add one prefix (``bert.``, ``model.``, ``transformer.``, …; whatever the names suggest)
     the one is taken that pairs most tensors of equal shape, then most names, then with the shorter prefix, so that
     unchanged names win ties. Names that the renaming leaves unpaired may still pair unchanged (an ``lm_head`` outside
-    the prefixed part).
+    the prefixed part). What is left then (the other halves of a vision-language model) is paired in the same way, and
+    there one prefix may also stand for another, if that pairs numbered blocks.
 
     Returns
     -------
     Renaming
-        The winner.
+        The first.
     dict
         Base name to fine-tune name.
     """
     equal, named = _scores(base, fine_tuned)
     best = max(named, key=lambda way: (equal[way], named[way], -len(way.strip + way.add), str(way)))
     pairs: dict[str, str] = {}
-    for name in fine_tuned:
-        target = best.apply(name)
-        if target is not None and target in base:
-            pairs[target] = name
-    taken = set(pairs.values())
-    for name in fine_tuned:
-        if name in base and name not in pairs and name not in taken:
-            pairs[name] = name
+    _pair(pairs, best, base, fine_tuned)
+    _pair(pairs, Renaming(), base, fine_tuned)
+    for _ in range(MAX_ROUNDS):
+        taken = set(pairs.values())
+        ours = {name: header for name, header in base.items() if name not in pairs}
+        theirs = {name: header for name, header in fine_tuned.items() if name not in taken}
+        way = _next(ours, theirs) if ours and theirs else None
+        if way is None:
+            break
+        _pair(pairs, way, ours, theirs, equal_only=True)
     return best, pairs
+
+
+def _pair(
+    pairs: dict[str, str],
+    way: Renaming,
+    base: Mapping[str, TensorHeader],
+    fine_tuned: Mapping[str, TensorHeader],
+    *,
+    equal_only: bool = False,
+) -> None:
+    taken = set(pairs.values())
+    for name, header in fine_tuned.items():
+        target = way.apply(name)
+        if target is None or target not in base or target in pairs or name in taken:
+            continue
+        if not equal_only or base[target].shape == header.shape:
+            pairs[target] = name
 
 
 def _scores(
@@ -85,6 +110,38 @@ def _scores(
             if rest in fine_tuned:
                 count(Renaming(add=prefix), name, rest)
     return equal, named
+
+
+def _next(base: Mapping[str, TensorHeader], fine_tuned: Mapping[str, TensorHeader]) -> Renaming | None:
+    """Find the renaming that pairs most tensors of equal shape among those that are left."""
+    equal, _ = _scores(base, fine_tuned)
+    equal += _exchanges(base, fine_tuned)
+    if not equal:
+        return None
+    return max(equal, key=lambda way: (equal[way], -len(way.strip + way.add), str(way)))
+
+
+def _exchanges(base: Mapping[str, TensorHeader], fine_tuned: Mapping[str, TensorHeader]) -> Counter[Renaming]:
+    """Count the pairs of equal shape that an exchange of one prefix for another makes.
+
+    Only rests that name a numbered block count: a bare ``dense.weight`` would fit anything.
+    """
+    rests: dict[str, list[str]] = {}
+    for prefix, rest in _numbered(base):
+        rests.setdefault(rest, []).append(prefix)
+    equal: Counter[Renaming] = Counter()
+    for strip, rest in _numbered(fine_tuned):
+        for add in rests.get(rest, ()):
+            if base[add + rest].shape == fine_tuned[strip + rest].shape:
+                equal[Renaming(strip, add)] += 1
+    return equal
+
+
+def _numbered(names: Iterable[str]) -> Iterator[tuple[str, str]]:
+    for name in names:
+        for prefix, rest in _splits(name):
+            if block_of(rest) is not None:
+                yield prefix, rest
 
 
 def _splits(name: str) -> Iterator[tuple[str, str]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 from io import FileIO
 from pathlib import Path
 from types import TracebackType
@@ -16,6 +17,19 @@ from store.errors import CheckpointError
 
 if TYPE_CHECKING:
     import torch
+
+
+@dataclass(frozen=True)
+class Factors:
+    """The change of one tensor as ``scale · left @ right``, in the types of the file."""
+
+    left: torch.Tensor
+    """Rows × rank."""
+    right: torch.Tensor
+    """Rank × columns."""
+    scale: float
+    over: torch.Tensor | None = None
+    """What the change is added to where that is not the base's tensor."""
 
 
 class TensorReader:
@@ -56,9 +70,11 @@ class TensorReader:
         Raises
         ------
         CheckpointError
-            When the checkpoint has no such tensor, its file changed since it was indexed, or torch lacks its type.
+            When the checkpoint has no such tensor, its file changed since it was indexed, or torch lacks its type; when
+            it is an adapter that has only factors of a change.
         """
         header = self._header(name)
+        self._require_values(name)
         return self._read(header, header.shape, 0)
 
     def read_rows(self, name: str, start: int, stop: int) -> torch.Tensor:
@@ -70,12 +86,34 @@ class TensorReader:
             As `read`, and when the tensor has no such rows.
         """
         header = self._header(name)
+        self._require_values(name)
         rows = header.shape[0] if header.shape else 0
         if not header.shape or not 0 <= start <= stop <= rows:
             asked = f"rows {start} to {stop} asked of {shown_shape(header.shape)}"
             message = f"{shown(header.file)}: tensor {shown(name)}: {asked}; choose a range within its first axis"
             raise CheckpointError(message)
         return self._read(header, (stop - start, *header.shape[1:]), start)
+
+    def factors(self, name: str) -> Factors | None:
+        """Read the factors of one tensor of an adapter, in the orientation of the base; None for any other tensor.
+
+        Raises
+        ------
+        CheckpointError
+            As `read`.
+        """
+        one = self.checkpoint.low_rank.get(name)
+        if one is None:
+            return None
+        up, down = self._read(one.up, one.up.shape, 0), self._read(one.down, one.down.shape, 0)
+        over = None if one.over is None else self._read(one.over, one.over.shape, 0)
+        left, right = (down.mT, up.mT) if one.flipped else (up, down)
+        return Factors(left, right, one.scale, over)
+
+    def _require_values(self, name: str) -> None:
+        if name in self.checkpoint.low_rank:
+            message = f"{shown(self.checkpoint.path)}: tensor {shown(name)} is a change given by factors; read those"
+            raise CheckpointError(message)
 
     def _header(self, name: str) -> TensorHeader:
         header = self.checkpoint.tensors.get(name)

@@ -23,12 +23,21 @@ def is_output_embedding(name: str) -> bool:
     return name.endswith(".weight") and kind_of(name) == "lm_head"
 
 
-def input_embedding(tensors: Mapping[str, TensorHeader], shape: tuple[int, ...]) -> str | None:
-    """Return the name of the token embeddings of that shape; None when there are none."""
+def is_input_embedding(name: str) -> bool:
+    """Whether a tensor is the weight that turns tokens into hidden states."""
+    module, _, attribute = name.rpartition(".")
+    return attribute == "weight" and module.rpartition(".")[2] in _INPUT_EMBEDDINGS
+
+
+def input_embedding(
+    tensors: Mapping[str, TensorHeader], shape: tuple[int, ...], *, any_rows: bool = False
+) -> str | None:
+    """Return the name of the token embeddings of that shape, or with ``any_rows`` of that width; None without any."""
     for module in _INPUT_EMBEDDINGS:
         for name, header in tensors.items():
-            parts = name.split(".")
-            if len(parts) > 1 and parts[-2:] == [module, "weight"] and header.shape == shape:
+            if not is_input_embedding(name) or name.split(".")[-2] != module:
+                continue
+            if header.shape == shape or (any_rows and len(header.shape) == 2 and header.shape[1:] == shape[1:]):
                 return name
     return None
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from store import files
@@ -39,8 +39,8 @@ def check_place(out: Path, protected: Sequence[Path], *, overwrite: bool) -> Non
         raise OutputExistsError(message)
 
 
-def make_temporary(out: Path) -> Path:
-    """Make the hidden folder beside OUT.
+def make_temporary(out: Path, earlier: Path | None = None) -> Path:
+    """Make the hidden folder beside OUT, or take over an earlier one that a dead process left.
 
     Raises
     ------
@@ -50,10 +50,13 @@ def make_temporary(out: Path) -> Path:
     temporary = _hidden(out, "tmp", os.getpid())
     with files.disk_errors(out):
         out.parent.mkdir(parents=True, exist_ok=True)
-        if temporary.exists():
+        if temporary.exists() and temporary != earlier:
             message = f"{shown(out)}: is being written right now (by process {os.getpid()}); wait for it"
             raise StoreError(message)
-        temporary.mkdir()
+        if earlier is None:
+            temporary.mkdir()
+        else:
+            files.rename(earlier, temporary)
         write_owner(temporary)
     return temporary
 
@@ -75,8 +78,15 @@ def move_into_place(temporary: Path, out: Path, *, overwrite: bool) -> None:
         shutil.rmtree(old, ignore_errors=True)
 
 
-def clear_abandoned(out: Path) -> None:
-    """Remove what dead processes left beside OUT; give back an old OUT whose replacement never arrived."""
+def clear_abandoned(out: Path, is_wanted: Callable[[Path], bool] = lambda path: False) -> Path | None:
+    """Remove what dead processes left beside OUT; give back an old OUT whose replacement never arrived.
+
+    Returns
+    -------
+    Path or None
+        The first temporary folder that `is_wanted` accepts, which stays.
+    """
+    wanted: Path | None = None
     for what in ("old", "tmp") if out.name else ():
         prefix = _hidden(out, what, 0).name.removesuffix("0")
         for path in _folders(out.parent, prefix):
@@ -84,8 +94,11 @@ def clear_abandoned(out: Path) -> None:
                 continue
             if what == "old" and not os.path.lexists(out):
                 files.rename(path, out)
+            elif what == "tmp" and wanted is None and is_wanted(path):
+                wanted = path
             else:
                 shutil.rmtree(path, ignore_errors=True)
+    return wanted
 
 
 def _folders(parent: Path, prefix: str) -> list[Path]:

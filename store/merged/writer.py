@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import os
 import shutil
+import zlib
 from collections.abc import Mapping, Sequence
 from io import FileIO
 from pathlib import Path
@@ -15,9 +18,10 @@ from store.checkpoints.dtypes import CODES
 from store.checkpoints.files import open_regular, unreadable
 from store.checkpoints.text import shown, shown_shape
 from store.errors import StoreError
+from store.merged.journal import JOURNAL_FILE, Journal, Key, Place, finished, is_continuation
 from store.merged.owner import OWNER_FILE
 from store.merged.place import check_place, clear_abandoned, make_temporary, move_into_place
-from store.merged.plan import INDEX_NAME, OutputPlan, OutputTensor
+from store.merged.plan import INDEX_NAME, OutputPlan
 
 if TYPE_CHECKING:
     import torch
@@ -42,6 +46,9 @@ class MergedWriter:
         Replace an earlier output. Only a folder that holds nothing but files of a model is replaced.
     protected : sequence of Path
         Sources, which OUT must not be or contain.
+    identity : str or None
+        Everything that decides the values. With it, a merge that was killed is taken up by the next writer of equal
+        identity and plan: `notes` has what is complete already.
 
     Raises
     ------
@@ -54,9 +61,10 @@ class MergedWriter:
 
     Notes
     -----
-    Use as a context manager and call `finish`; leaving it in any other way removes what was written. Files are written
-    in ``.NAME.tmp-<pid>`` beside OUT, synced, and renamed. After a ``kill -9`` the next writer to the same OUT clears
-    that folder away. Equal plans, tensors and metadata give equal bytes. Memory: one tensor, the one being written.
+    Use as a context manager and call `finish`; leaving it in any other way removes what was written, but a
+    KeyboardInterrupt leaves it for the next writer when there is an identity. Files are written in
+    ``.NAME.tmp-<pid>`` beside OUT, synced, and renamed. After a ``kill -9`` the next writer to the same OUT takes that
+    folder up, or clears it away. Equal plans, tensors and metadata give equal bytes. Memory: the tensor in writing.
     """
 
     def __init__(
@@ -67,19 +75,27 @@ class MergedWriter:
         metadata: Mapping[str, str] | None = None,
         overwrite: bool = False,
         protected: Sequence[Path] = (),
+        identity: str | None = None,
     ) -> None:
         self.out = Path(os.path.abspath(out))  # noqa: PTH100 - resolve would follow a link at OUT itself
         self.plan = plan
         self._overwrite = overwrite
-        self._missing: dict[str, tuple[OutputTensor, Path, int]] = {}
+        self._headers = {shard.file: shard.header({"format": "pt", **(metadata or {})}) for shard in plan.shards}
+        self._identity = self._full_identity(identity) if identity is not None else None
+        self._journal: Journal | None = None
+        self._missing: set[Key] = set()
+        self.notes: dict[Key, Mapping[str, object]] = {}
+        """What an earlier start completed, with the notes it left; nothing of it needs to be written again."""
         with files.disk_errors(self.out):
-            clear_abandoned(self.out)
+            earlier = clear_abandoned(self.out, self._is_earlier)
             check_place(self.out, protected, overwrite=overwrite)
-        files.ensure_free(self.out.parent, plan.nbytes + _MARGIN)
-        self._temporary = make_temporary(self.out)
+        if earlier is None:
+            files.ensure_free(self.out.parent, plan.nbytes + _MARGIN)
+        self._temporary = make_temporary(self.out, earlier)
+        self._places = self._place_tensors()
         self._open = True
         try:
-            self._start({"format": "pt", **(metadata or {})})
+            self._start(fresh=earlier is None)
         except BaseException:
             self.abort()
             raise
@@ -90,9 +106,14 @@ class MergedWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.abort()
+        if kind is not None and issubclass(kind, KeyboardInterrupt) and self._identity is not None:
+            self._leave()
+        else:
+            self.abort()
 
-    def write(self, name: str, tensor: torch.Tensor) -> None:
+    def write(
+        self, name: str, tensor: torch.Tensor, *, part: int | None = None, note: Mapping[str, object] | None = None
+    ) -> None:
         """Write one planned tensor to its place; only once, in any order.
 
         Parameters
@@ -101,20 +122,30 @@ class MergedWriter:
             As planned.
         tensor : torch.Tensor
             Of the planned type and shape, on any device, contiguous or not.
+        part : int or None
+            Number of a matrix along the first axis, to write a stack matrix by matrix; then all of them must come.
+        note : mapping or None
+            Kept with an identity, and found in `notes` by the writer that takes this merge up.
         """
         self._require_open()
-        if name not in self._missing:
-            fault = "was written already" if any(t.name == name for t in self.plan.tensors) else "is not in the plan"
+        place, key = self._places.get(name), (name, part)
+        if place is None or not self._take(place, part):
+            fault = "was written already" if place is not None else "is not in the plan"
             raise _error(self.out, f"tensor {shown(name)} {fault}; write every planned tensor once")
-        planned, path, offset = self._missing[name]
+        planned = place.tensor.shape if part is None else place.tensor.shape[1:]
         dtype, shape = CODES.get(str(tensor.dtype), str(tensor.dtype)), tuple(tensor.shape)
-        if (dtype, shape) != (planned.dtype, planned.shape):
-            expected = f"{planned.dtype} {shown_shape(planned.shape)}"
+        if (dtype, shape) != (place.tensor.dtype, planned):
+            expected = f"{place.tensor.dtype} {shown_shape(planned)}"
             fault = f"planned as {expected}, got {dtype} {shown_shape(shape)}; convert it before writing"
             raise _error(self.out, f"tensor {shown(name)}: {fault}")
-        if planned.nbytes:
-            self._put(path, _bytes_of(tensor), offset)
-        del self._missing[name]
+        offset, length = place.part(part)
+        data = _bytes_of(tensor) if length else memoryview(b"")
+        if length:
+            self._put(place.path, data, offset)
+        self._missing.discard(key)
+        if self._journal is not None:
+            with files.disk_errors(self.out):
+                self._journal.add(key, zlib.crc32(data), note or {})
 
     def add_text(self, name: str, text: str) -> None:
         """Write a small text file, UTF-8 with line breaks as they are."""
@@ -145,7 +176,7 @@ class MergedWriter:
         """
         self._require_open()
         if self._missing:
-            first = shown(next(iter(self._missing)))
+            first = shown(next(t.name for t in self.plan.tensors if any(t.name == name for name, _ in self._missing)))
             fault = f"{len(self._missing):,} planned tensors were not written, first {first}; write them all"
             raise _error(self.out, fault)
         index = self.plan.index_text()
@@ -155,6 +186,8 @@ class MergedWriter:
             for path in sorted(self._temporary.iterdir()):
                 _sync_file(path)
             (self._temporary / OWNER_FILE).unlink()
+            self._close_journal()
+            (self._temporary / JOURNAL_FILE).unlink(missing_ok=True)
             files.sync_folder(self._temporary)
             move_into_place(self._temporary, self.out, overwrite=self._overwrite)
         self._open = False
@@ -164,22 +197,77 @@ class MergedWriter:
         """Remove what was written, unless it was finished. May be called more than once."""
         if self._open:
             self._open = False
+            self._close_journal()
             shutil.rmtree(self._temporary, ignore_errors=True)
 
-    def _start(self, metadata: Mapping[str, str]) -> None:
+    def _leave(self) -> None:
+        """Stop, and leave what is written to whoever takes this merge up."""
+        if self._open:
+            self._open = False
+            self._close_journal()
+            with contextlib.suppress(OSError):
+                (self._temporary / OWNER_FILE).unlink()
+
+    def _close_journal(self) -> None:
+        if self._journal is not None:
+            self._journal.close()
+
+    def _full_identity(self, identity: str) -> str:
+        digest = hashlib.sha256(identity.encode())
+        for file, header in self._headers.items():
+            digest.update(file.encode() + b"\0" + header)
+        return digest.hexdigest()
+
+    def _is_earlier(self, folder: Path) -> bool:
+        if self._identity is None:
+            return False
+        shards = {folder / shard.file: (shard, self._headers[shard.file]) for shard in self.plan.shards}
+        return is_continuation(folder, self._identity, shards)
+
+    def _place_tensors(self) -> dict[str, Place]:
+        places: dict[str, Place] = {}
         for shard in self.plan.shards:
-            header = shard.header(metadata)
+            offset = len(self._headers[shard.file])
+            for tensor in shard.tensors:
+                places[tensor.name] = Place(tensor, self._temporary / shard.file, offset)
+                offset += tensor.nbytes
+        return places
+
+    def _start(self, *, fresh: bool) -> None:
+        self._missing = {(name, None) for name in self._places}
+        for shard in self.plan.shards if fresh else ():
+            header = self._headers[shard.file]
             path = self._temporary / shard.file
             self._put(path, memoryview(header), 0, size=len(header) + shard.nbytes)
-            offset = len(header)
-            for tensor in shard.tensors:
-                self._missing[tensor.name] = (tensor, path, offset)
-                offset += tensor.nbytes
+        if not fresh:
+            self._take_up()
+        if self._identity is not None:
+            self._journal = Journal(self._temporary, self._identity)
+
+    def _take_up(self) -> None:
+        """Believe what an earlier start noted, as far as its bytes bear it out; other files are written anew."""
+        kept = {OWNER_FILE, JOURNAL_FILE, *self._headers}
+        with files.disk_errors(self.out):
+            for path in self._temporary.iterdir():
+                if path.name not in kept:
+                    path.unlink()
+        for key, note in finished(self._temporary, self._places).items():
+            if self._take(self._places[key[0]], key[1]):
+                self._missing.discard(key)
+                self.notes[key] = note
+
+    def _take(self, place: Place, part: int | None) -> bool:
+        """Whether a tensor, or that matrix of it, is still to be written; a stack counts by matrices from the first."""
+        name, shape = place.tensor.name, place.tensor.shape
+        if part is not None and (name, None) in self._missing and shape and 0 <= part < shape[0]:
+            self._missing.discard((name, None))
+            self._missing |= {(name, number) for number in range(shape[0])}
+        return (name, part) in self._missing
 
     def _new_file(self, name: str) -> Path:
         self._require_open()
         path = self._temporary / name
-        if path.parent != self._temporary or name in ("", ".", "..", OWNER_FILE) or "\0" in name:
+        if path.parent != self._temporary or name in ("", ".", "..", OWNER_FILE, JOURNAL_FILE) or "\0" in name:
             raise _error(self.out, f"{shown(repr(name))} is no plain file name; use one without folders")
         if name.endswith((".safetensors", ".safetensors.index.json")):
             raise _error(self.out, f"{shown(name)} would pass for weights; use another name")

@@ -115,14 +115,18 @@ def test_a_shape_that_differs_names_both_shapes_and_the_cure() -> None:
         index.require_mergeable()
 
 
-def test_another_vocabulary_is_a_shape_error_with_a_cure_of_its_own() -> None:
+def test_another_vocabulary_is_matched_and_what_is_left_out_is_a_warning() -> None:
     index = build_index(LLAMA, [with_shapes(model__embed_tokens__weight=(12, 4), lm_head__weight=(12, 4))])
-    first, second = messages(index, "error", "shape")
-    assert first.startswith("model.embed_tokens.weight: base has [10, 4], ft1 has [12, 4]")
-    assert "resize its vocabulary to the base's 10 rows" in first
-    assert second.startswith("lm_head.weight: ")
-    with pytest.raises(MismatchError, match=r"^2 things do not fit; first: model.embed_tokens.weight"):
-        index.require_mergeable()
+    assert not index.errors
+    [text] = messages(index, "warning", "vocabulary")
+    assert text.startswith("ft1: 12 rows of tokens, the base has 10; matched by row number, for want of tokenizers")
+    assert text.endswith("2 rows only there (first: row 10): 2 left out, --vocab union or ft1 keeps them")
+
+
+def test_embeddings_of_another_width_are_a_shape_error() -> None:
+    index = build_index(LLAMA, [with_shapes(model__embed_tokens__weight=(12, 5))])
+    [text] = messages(index, "error", "shape")
+    assert text.startswith("model.embed_tokens.weight: base has [10, 4], ft1 has [12, 5]")
 
 
 def test_a_model_of_another_size_is_all_errors() -> None:

@@ -94,7 +94,7 @@ def test_refuses_a_config_of_unreasonable_size(tmp_path: Path) -> None:
     [
         ([], "no model.safetensors"),
         (["a.safetensors", "b.safetensors"], "2 .safetensors files and no model.safetensors.index.json"),
-        (["adapter_config.json", "adapter_model.safetensors"], "PEFT adapter"),
+        (["adapter_config.json"], "has adapter_config.json but no adapter_model.safetensors"),
     ],
 )
 def test_refuses_a_folder_without_a_whole_model(tmp_path: Path, files: list[str], expected: str) -> None:
