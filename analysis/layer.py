@@ -13,6 +13,7 @@ from analysis.components import ComponentTable, component_table
 from analysis.core import core_matrix
 from analysis.decompose import TruncatedSVD, truncated_svd
 from analysis.errors import OptionsError
+from analysis.product import Product, require_shape, truncated_svd_of_product
 from analysis.prune import prune_to_energy
 from analysis.subspaces import SubspaceOverlap, subspace_overlap
 from analysis.task_vector import frobenius_norm, task_vector
@@ -71,7 +72,9 @@ class LayerAnalysis:
 
 
 def analyse_layer(
-    base: Shaped[Tensor, "rows cols"], fine_tuned: Sequence[Shaped[Tensor, "rows cols"]], options: LayerOptions
+    base: Shaped[Tensor, "rows cols"],
+    fine_tuned: Sequence[Shaped[Tensor, "rows cols"] | Product | None],
+    options: LayerOptions,
 ) -> LayerAnalysis:
     """Analyse one weight matrix of a base and its fine-tunes.
 
@@ -80,7 +83,8 @@ def analyse_layer(
     base
         W0, of any floating dtype.
     fine_tuned
-        The same matrix of every fine-tune, in task order.
+        The same matrix of every fine-tune, in task order; a `Product` is a task vector given by factors, which is
+        never multiplied out, and None is a fine-tune that leaves the matrix as it is.
     options
         Thresholds, basis and precision.
 
@@ -105,11 +109,27 @@ def analyse_layer(
     svds = []
     norms = []
     for weight, energy in zip(fine_tuned, options.svd_energy, strict=True):
-        delta = task_vector(weight, base, options.dtype)
-        norms.append(frobenius_norm(delta))
-        svds.append(truncated_svd(delta, energy))
-        del delta
+        svd, norm = _decomposed(weight, base, energy, options.dtype)
+        svds.append(svd)
+        norms.append(norm)
     return _relate(base, tuple(norms), tuple(svds), options)
+
+
+def _decomposed(
+    weight: Shaped[Tensor, "rows cols"] | Product | None,
+    base: Shaped[Tensor, "rows cols"],
+    energy: float,
+    dtype: torch.dtype,
+) -> tuple[TruncatedSVD, float]:
+    """Decompose one task vector; its norm."""
+    if isinstance(weight, Product):
+        require_shape(weight, tuple(base.shape))
+        svd = truncated_svd_of_product(weight, energy, dtype)
+        return svd, float(svd.spectrum.square().sum().sqrt())
+    if weight is None:
+        return truncated_svd(torch.zeros_like(base, dtype=dtype), energy), 0.0
+    delta = task_vector(weight, base, dtype)
+    return truncated_svd(delta, energy), frobenius_norm(delta)
 
 
 def _relate(
