@@ -33,7 +33,8 @@ class Reporter:
         self, kind: Kind, folder: Path | None, listener: Listener, beat: Callable[[], None] = lambda: None
     ) -> None:
         self.estimator = Estimator()
-        self._kind, self._folder, self._listener, self._beat = kind, folder, listener, beat
+        self._kind: Kind = kind
+        self._folder, self._listener, self._beat = folder, listener, beat
         self._progress = Progress("starting", 0, 0, 0, 0.0, 0.0)
         self._lock = threading.Lock()
         self._ended = threading.Event()

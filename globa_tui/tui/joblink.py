@@ -42,7 +42,8 @@ class JobLink:
             self._views = views
             yield JobsChanged(views["analyze"], views["merge"])
         yield from self._unborn()
-        for kind in [kind for kind in self._later if views[kind].state != "starting"]:
+        due: list[Kind] = [kind for kind in self._later if views[kind].state != "starting"]
+        for kind in due:
             word = self._later.pop(kind)
             if views[kind].active:
                 self._request(kind, word)
