@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, Protocol
 
 import torch
@@ -17,11 +17,10 @@ from globa_tui.coefficients import GROUPS
 from globa_tui.estimate import analysed
 from globa_tui.jobs.factors import delta_from_factors
 from globa_tui.jobs.settings import AnalysisSettings
+from globa_tui.jobs.weights import Models, task_vectors
 from globa_tui.recipe import Recipe
 from store.checkpoints import Index, Layer
 from store.run import Run
-
-Models = Sequence[torch.Tensor | None]
 
 EMBEDDING_KINDS = GROUPS["embeddings"]
 
@@ -46,6 +45,7 @@ class LayerMerger(Protocol):
 
     def merge(self, layer: Layer, base: torch.Tensor, models: Models) -> torch.Tensor:
         """The merged weight in the working precision; a model that lacks the tensor counts as unchanged."""
+        ...
 
 
 def make_merger(recipe: Recipe, index: Index, run: Run | None, device: torch.device) -> LayerMerger:
@@ -74,7 +74,7 @@ class MethodMerger:
 
     def see(self, layer: Layer, base: torch.Tensor, models: Models) -> None:
         if self.prepared is not None:
-            weight, deltas = _task_vectors(base, models, _working(base), self.device)
+            weight, deltas = task_vectors(base, models, _working(base))
             self.prepared.see(deltas, self._context(layer, weight), self.params[layer.name])
 
     def end_pass(self) -> None:
@@ -82,7 +82,7 @@ class MethodMerger:
             self.prepared.end_pass()
 
     def merge(self, layer: Layer, base: torch.Tensor, models: Models) -> torch.Tensor:
-        weight, deltas = _task_vectors(base, models, _working(base), self.device)
+        weight, deltas = task_vectors(base, models, _working(base))
         try:
             return weight + self.method.run(deltas, self._context(layer, weight), self.params[layer.name])
         except NotFiniteError:
@@ -104,7 +104,7 @@ class GlobaMerger:
         self.tasks = len(index.fine_tuned)
         self.skip_weights = recipe.skip_weights_for(self.tasks)
         chosen = analysed([dataclasses.asdict(layer) for layer in index.layers], settings)
-        self.chosen = {layer["name"] for layer in chosen if None not in layer["fine_tuned"]}
+        self.chosen = {layer["name"] for layer in chosen}
         self.status = {str(r["name"]): str(r["status"]) for r in run.records()} if run is not None else {}
         self.factors = bool(settings.factors) and run is not None
         self.options = LayerOptions(
@@ -128,9 +128,9 @@ class GlobaMerger:
         if layer.name not in self.chosen or self.status.get(layer.name) == "failed":
             if layer.name in self.chosen:
                 self.passed_through.append(layer.name)
-            weight, deltas = _task_vectors(base, models, _working(base), self.device)
+            weight, deltas = task_vectors(base, models, _working(base))
             return weight + task_arithmetic(deltas, weight=self.skip_weights)
-        weight = base.to(self.device, self.options.dtype)
+        weight = base.to(self.options.dtype)
         return weight + self._delta(layer, base, models).to(weight.dtype)
 
     def _delta(self, layer: Layer, base: torch.Tensor, models: Models) -> torch.Tensor:
@@ -138,8 +138,7 @@ class GlobaMerger:
         if self.factors and self.run is not None:
             arrays = self.run.arrays(layer.index, factor_names(self.tasks))
             return delta_from_factors(arrays, self.tasks, self.options.anchor, coefficients, self.device)
-        weights = [model.to(self.device) for model in models if model is not None]
-        result = analyse_layer(base.to(self.device), weights, self.options)
+        result = analyse_layer(base, models, self.options)
         core = weighted_core(result.pruned, self.options.anchor, coefficients)
         return merged_delta(result.left.vectors, core, result.right.vectors)
 
@@ -163,12 +162,3 @@ def _described(layer: Layer) -> Mapping[str, Any]:
 
 def _working(base: torch.Tensor) -> torch.dtype:
     return torch.float64 if base.dtype == torch.float64 else torch.float32
-
-
-def _task_vectors(
-    base: torch.Tensor, models: Models, dtype: torch.dtype, device: torch.device
-) -> tuple[torch.Tensor, list[torch.Tensor]]:
-    """The base widened, and τ_i of every model, zero where a model lacks the tensor. NaN passes through."""
-    weight = base.to(device, dtype)
-    deltas = [torch.zeros_like(weight) if m is None else m.to(device, dtype) - weight for m in models]
-    return weight, deltas
