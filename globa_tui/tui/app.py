@@ -245,7 +245,7 @@ class InspectApp(App[int]):
         from globa_tui.tui.screens.confirm import ConfirmScreen
 
         view = self.header_job
-        if not view.active:
+        if not view.active and view.state != "lost":
             self.notify("No job is running; nothing to cancel.", markup=False, severity="warning")
             return
         name = "analysis" if view.kind == "analyze" else "merge"

@@ -5,8 +5,8 @@ What has the wrong form is left out, so that a screen shows a dash where a numbe
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
+from math import isfinite
 from typing import Any
 
 from globa_tui.coefficients import PATTERNS
@@ -24,17 +24,17 @@ def clean_record(record: Mapping[str, Any]) -> dict[str, Any]:
     clean: dict[str, Any] = {
         "index": record["index"],
         "name": str(record["name"]),
-        "shape": [dim for dim in shape if isinstance(dim, int)] if isinstance(shape, list | tuple) else [],
+        "shape": [dim for dim in shape if isinstance(dim, int)] if isinstance(shape, (list, tuple)) else [],
         "kind": str(record.get("kind") or ""),
         "block": record.get("block") if type(record.get("block")) is int else None,
         "role": str(record.get("role") or ""),
         "status": status if status in STATUSES else "failed",
         "error": _reason(record, status),
         "file": record.get("file"),
-        "effect": record.get("effect") if isinstance(record.get("effect"), Mapping) else None,
+        "effect": record.get("effect") if type(record.get("effect")) is dict else None,
     }
-    clean |= {key: _numbers(record[key]) for key in _LISTS if isinstance(record.get(key), list)}
-    clean |= {key: _table(record[key]) for key in _TABLES if isinstance(record.get(key), Mapping)}
+    clean |= {key: _numbers(record[key]) for key in _LISTS if type(record.get(key)) is list}
+    clean |= {key: _table(record[key]) for key in _TABLES if type(record.get(key)) is dict}
     seconds = _number(record.get("seconds"))
     clean |= {"seconds": seconds} if seconds is not None else {}
     return clean | _nested(record)
@@ -50,35 +50,36 @@ def _reason(record: Mapping[str, Any], status: object) -> str | None:
 def _nested(record: Mapping[str, Any]) -> dict[str, Any]:
     nested: dict[str, Any] = {}
     patterns = record.get("patterns")
-    if isinstance(patterns, Mapping) and patterns:
+    if type(patterns) is dict and patterns:
         nested["patterns"] = {name: _pattern(patterns.get(name)) for name in PATTERNS}
     for key in ("angles", "rank_at"):
-        if isinstance(record.get(key), Mapping):
-            nested[key] = {name: _numbers(each) for name, each in record[key].items() if isinstance(each, list)}
+        if type(record.get(key)) is dict:
+            nested[key] = {name: _numbers(each) for name, each in record[key].items() if type(each) is list}
     if "angles" in nested:
         nested["angles"] = {side: [value or 0 for value in nested["angles"].get(side, [])] for side in SIDES}
-    if isinstance(record.get("clusters"), Mapping):
+    if type(record.get("clusters")) is dict:
         sides = {side: record["clusters"].get(side) for side in SIDES}
-        nested["clusters"] = {side: _table(each) for side, each in sides.items() if isinstance(each, Mapping)}
-    if isinstance(record.get("knee"), list):
-        nested["knee"] = [_table(point) for point in record["knee"] if isinstance(point, Mapping)]
+        nested["clusters"] = {side: _table(each) for side, each in sides.items() if type(each) is dict}
+    if type(record.get("knee")) is list:
+        nested["knee"] = [_table(point) for point in record["knee"] if type(point) is dict]
     return nested
 
 
 def _pattern(cell: object) -> dict[str, Any]:
-    values = cell if isinstance(cell, Mapping) else {}
-    return {"count": int(_number(values.get("count")) or 0), "energy": max(_number(values.get("energy")) or 0.0, 0.0)}
+    if type(cell) is not dict:
+        return {"count": 0, "energy": 0.0}
+    return {"count": int(_number(cell.get("count")) or 0), "energy": max(_number(cell.get("energy")) or 0.0, 0.0)}
 
 
-def _table(values: Mapping[str, Any]) -> dict[str, Any]:
-    return {str(key): _numbers(value) if isinstance(value, list) else _number(value) for key, value in values.items()}
+def _table(values: dict[str, Any]) -> dict[str, Any]:
+    return {key: _numbers(value) if type(value) is list else _number(value) for key, value in values.items()}
 
 
 def _numbers(values: list[Any]) -> list[float | None]:
     return [_number(value) for value in values]
 
 
-def _number(value: object) -> float | None:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        return None
-    return value
+def _number(value: Any) -> float | None:
+    # By exact type, as JSON gives them: of 20,000 records this looks at two million values.
+    kind = type(value)
+    return value if kind is int or (kind is float and isfinite(value)) else None
