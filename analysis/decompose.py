@@ -152,11 +152,17 @@ def _resolved(dtype: torch.dtype) -> float:
 
 
 def _gram(matrix: Float[Tensor, "rows cols"], scale: float, chunk: int = 1024) -> Float[Tensor, "cols cols"]:
-    """``(τ/scale)ᵀ(τ/scale)`` in float64, by row chunks; the scale keeps squares of huge or tiny entries in range."""
-    result = torch.zeros(matrix.shape[1], matrix.shape[1], dtype=torch.float64, device=matrix.device)
+    """``(τ/scale)ᵀ(τ/scale)`` in float64; only the blocks that touch the lower triangle, which is what eigh reads.
+
+    By row chunks, so that no float64 copy of τ is held; the scale keeps squares of huge or tiny entries in range.
+    """
+    cols = matrix.shape[1]
+    result = torch.zeros(cols, cols, dtype=torch.float64, device=matrix.device)
+    width = max(256, -(-cols // 8))
     for start in range(0, matrix.shape[0], chunk):
-        rows = matrix[start : start + chunk].double() / scale
-        result.addmm_(rows.mT, rows)
+        rows = matrix[start : start + chunk].to(torch.float64, copy=True).div_(scale)
+        for left in range(0, cols, width):
+            result[left:, left : left + width].addmm_(rows[:, left:].mT, rows[:, left : left + width])
     return result
 
 

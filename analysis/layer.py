@@ -8,7 +8,14 @@ import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor
 
-from analysis.basis import SideBasis, anchored_basis, canonical_basis, lapack_basis
+from analysis.basis import (
+    PrincipalAngles,
+    SideBasis,
+    anchored_basis,
+    canonical_basis,
+    lapack_basis,
+    principal_angles,
+)
 from analysis.components import ComponentTable, component_table
 from analysis.core import core_matrix
 from analysis.decompose import TruncatedSVD, truncated_svd
@@ -137,12 +144,12 @@ def _relate(
 ) -> LayerAnalysis:
     """From decomposed task vectors to basis, interaction matrices, types and subspace overlaps."""
     values = [svd.singular_values for svd in svds]
-    left = _basis([svd.left for svd in svds], values, options)
-    right = _basis([svd.right for svd in svds], values, options)
+    lefts, rights = [svd.left for svd in svds], [svd.right for svd in svds]
+    angles = _angles(lefts, options), _angles(rights, options)
+    left, right = _basis(lefts, values, options, angles[0]), _basis(rights, values, options, angles[1])
     cores = [core_matrix(left, right, sigma, task) for task, sigma in enumerate(values)]
     rounding = 4 * torch.finfo(options.dtype).eps
     pruned = tuple(prune_to_energy(core, eta, rounding) for core, eta in zip(cores, options.eta, strict=True))
-    anchor = svds[options.anchor]
     return LayerAnalysis(
         shape=(base.shape[0], base.shape[1]),
         base_norm=frobenius_norm(base.to(options.dtype)),
@@ -152,13 +159,36 @@ def _relate(
         right=right,
         pruned=pruned,
         parts=component_table(cores, pruned, options.anchor),
-        overlaps=tuple(None if i == options.anchor else subspace_overlap(anchor, svd) for i, svd in enumerate(svds)),
+        overlaps=tuple(
+            None if task == options.anchor else _overlap(svds, task, options.anchor, angles)
+            for task in range(len(svds))
+        ),
     )
 
 
-def _basis(bases: list[Float[Tensor, "dim _"]], values: list[Float[Tensor, " _"]], options: LayerOptions) -> SideBasis:
+def _angles(bases: list[Float[Tensor, "dim _"]], options: LayerOptions) -> PrincipalAngles | None:
+    """The angles of two tasks, which both the canonical basis and the overlap are made of."""
+    return principal_angles(bases[0], bases[1]) if len(bases) == 2 and options.basis == "canonical" else None
+
+
+def _overlap(
+    svds: tuple[TruncatedSVD, ...],
+    task: int,
+    anchor: int,
+    angles: tuple[PrincipalAngles | None, PrincipalAngles | None],
+) -> SubspaceOverlap:
+    known = [found.swapped() if found is not None and anchor > task else found for found in angles]
+    return subspace_overlap(svds[anchor], svds[task], *known)
+
+
+def _basis(
+    bases: list[Float[Tensor, "dim _"]],
+    values: list[Float[Tensor, " _"]],
+    options: LayerOptions,
+    angles: PrincipalAngles | None,
+) -> SideBasis:
     if options.basis == "anchored":
         return anchored_basis(bases, values, options.anchor)
     if options.basis == "lapack":
         return lapack_basis(bases, values, options.basis_energy)
-    return canonical_basis(bases, values, options.basis_energy)
+    return canonical_basis(bases, values, options.basis_energy, angles)

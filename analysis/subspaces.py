@@ -2,11 +2,10 @@
 
 from dataclasses import dataclass
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from analysis.basis.canonical import cross_product
+from analysis.basis.angles import PrincipalAngles, principal_angles
 from analysis.decompose import TruncatedSVD
 
 
@@ -30,40 +29,45 @@ class SubspaceOverlap:
     none_shared: float
 
 
-def subspace_overlap(first: TruncatedSVD, second: TruncatedSVD) -> SubspaceOverlap:
+def subspace_overlap(
+    first: TruncatedSVD,
+    second: TruncatedSVD,
+    left: PrincipalAngles | None = None,
+    right: PrincipalAngles | None = None,
+) -> SubspaceOverlap:
     """Compare the singular subspaces of two truncated task vectors.
+
+    Parameters
+    ----------
+    first, second
+        The two task vectors.
+    left, right
+        The principal angles of their left and right spaces where they are known already.
 
     Returns
     -------
-    The angles and shares, in float64. O((m + n) k_1 k_2) GEMMs and two SVDs of k_1 × k_2.
+    The angles and shares, in float64. O(k_1² k_2) with known angles; else see `principal_angles`.
 
     References
     ----------
     GLOBA, section 3.2 and appendix, equations 1–5.
     """
-    left = cross_product(first.left, second.left)
-    right = cross_product(first.right, second.right)
+    left = left or principal_angles(first.left, second.left)
+    right = right or principal_angles(first.right, second.right)
     values = second.singular_values
     total = second.energy
-    both = float(((left * values) @ right.mT).square().sum())
-    output = float((left * values).square().sum())
-    inputs = float((right * values).square().sum())
+    weighted = left.cross * values
+    both = float((weighted @ right.cross.mT).square().sum())
+    output = float(weighted.square().sum())
+    inputs = float((right.cross * values).square().sum())
     shares = (both, output - both, inputs - both, total - output - inputs + both)
     return SubspaceOverlap(
-        principal_angles(left),
-        principal_angles(right),
-        _mean_square_cosine(left),
-        _mean_square_cosine(right),
+        left.angles,
+        right.angles,
+        _mean_square_cosine(left.cross),
+        _mean_square_cosine(right.cross),
         *(max(share / total, 0.0) if total > 0 else 0.0 for share in shares),
     )
-
-
-def principal_angles(cross: Float[Tensor, "first second"]) -> Float[Tensor, " pairs"]:
-    """Principal angles in radians, ascending: arc cosines of the singular values of ``U_1ᵀ U_2``."""
-    if cross.numel() == 0:
-        return cross.new_zeros(0)
-    cosines: Tensor = torch.linalg.svdvals(cross)
-    return cosines.clamp(max=1.0).arccos()
 
 
 def _mean_square_cosine(cross: Float[Tensor, "first second"]) -> float:

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from analysis.basis.canonical import cross_product
+from analysis.basis.angles import cross_product
 from analysis.basis.side import SideBasis, positive_signs
 from analysis.spectrum import numerical_rank
 

@@ -7,11 +7,20 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from analysis.basis.angles import PrincipalAngles, cross_product, gram_svd, principal_angles
 from analysis.basis.side import SideBasis, cluster_tolerance, clustered_mask, find_clusters, kept_rank, positive_signs
+
+_WEAK = 0.3
+"""Below this strength s the rounding of the U_i, amplified by 1/s², would show in the orthogonality of the basis."""
+
+_POLISH_STEPS = 3
 
 
 def canonical_basis(
-    bases: Sequence[Float[Tensor, "dim _"]], singular_values: Sequence[Float[Tensor, " _"]], energy: float
+    bases: Sequence[Float[Tensor, "dim _"]],
+    singular_values: Sequence[Float[Tensor, " _"]],
+    energy: float,
+    angles: PrincipalAngles | None = None,
 ) -> SideBasis:
     """Compute the left singular vectors of ``[U_1 … U_T]`` with a unique choice inside every cluster.
 
@@ -29,6 +38,8 @@ def canonical_basis(
         Σ_i of every task, in the order of the columns.
     energy
         Share of ``Σσ²`` of the concatenation to keep, in (0, 1]; raising it keeps weaker directions.
+    angles
+        The principal angles of two tasks where they are known already.
 
     Returns
     -------
@@ -37,14 +48,15 @@ def canonical_basis(
     Notes
     -----
     For two tasks Λ and Z follow from the SVD of ``U_1ᵀ U_2`` (k_1 × k_2): λ = 1 ± cos θ_j for the principal angles
-    θ_j, and 1 for unmatched directions. O(dim k_1 k_2 + dim k r) GEMMs and an SVD of the small matrix, in float64.
+    θ_j, and 1 for unmatched directions: eigenvectors of the smaller Gram matrix and of one c × c matrix per cluster of
+    c directions, and O(dim k_1 k_2 + dim K r) GEMMs for K = Σ k_i, all in float64.
 
     References
     ----------
     GLOBA, equations 11–14. The canonical choice is ours: equal singular values leave the published basis arbitrary.
     """
     dtype = bases[0].dtype
-    eigenvalues, vectors = concatenation_eigen(bases)
+    eigenvalues, vectors = concatenation_eigen(bases, angles)
     strengths = eigenvalues.clamp(min=0).sqrt()
     rank = kept_rank(strengths, energy, smallest=_smallest_strength(dtype))
     clusters = find_clusters(strengths[: _nonzero(strengths, dtype)], cluster_tolerance(dtype))
@@ -52,11 +64,12 @@ def canonical_basis(
     weights = torch.cat([values.double() for values in singular_values])
     for start, stop in clusters:
         if stop - start > 1:
-            rotation = torch.linalg.svd(coordinates[start:stop] * weights, full_matrices=False)[0]
+            rotation = gram_svd(coordinates[start:stop] * weights, left_only=True).left
             vectors[:, start:stop] = vectors[:, start:stop] @ rotation
             coordinates[start:stop] = rotation.mT @ coordinates[start:stop]
-    mixing = vectors[:, :rank] / strengths[:rank]
-    basis = _combine(bases, mixing)
+    basis = _combine(bases, vectors[:, :rank] / strengths[:rank])
+    # In float64 the combination itself rounds as coarsely as its result, so no column is sound.
+    basis = polish(basis, 0 if dtype == torch.float64 else int((strengths[:rank] >= _WEAK).sum()))
     signs = positive_signs(basis)
     coordinates = coordinates[:rank] * signs[:, None].double()
     return SideBasis(
@@ -68,14 +81,14 @@ def canonical_basis(
 
 
 def concatenation_eigen(
-    bases: Sequence[Float[Tensor, "dim _"]],
+    bases: Sequence[Float[Tensor, "dim _"]], angles: PrincipalAngles | None = None
 ) -> tuple[Float[Tensor, " total"], Float[Tensor, "total total"]]:
     """Compute eigenvalues (descending) and eigenvectors of the Gram matrix of ``[U_1 … U_T]``, in float64.
 
     The U_i are taken as exactly orthonormal: the diagonal blocks of the Gram matrix are identities.
     """
     if len(bases) == 2:
-        return _two_task_eigen(cross_product(bases[0], bases[1]))
+        return _two_task_eigen(angles or principal_angles(bases[0], bases[1]))
     gram = torch.cat(
         [torch.cat([_block(bases, row, col) for col in range(len(bases))], dim=1) for row in range(len(bases))]
     )
@@ -83,32 +96,18 @@ def concatenation_eigen(
     return eigenvalues.flip(0), vectors.flip(1)
 
 
-def _two_task_eigen(
-    cross: Float[Tensor, "first second"],
-) -> tuple[Float[Tensor, " total"], Float[Tensor, "total total"]]:
+def _two_task_eigen(found: PrincipalAngles) -> tuple[Float[Tensor, " total"], Float[Tensor, "total total"]]:
     """Eigenpairs of ``[[I, M], [Mᵀ, I]]`` from ``M = P cos θ Qᵀ``: 1 ± cos θ_j on (p_j, ±q_j)/√2, 1 on the rest."""
-    first, second = cross.shape
-    left, cosines, right = torch.linalg.svd(cross, full_matrices=True)
-    pairs = cosines.shape[0]
-    cosines = cosines.clamp(max=1.0)
+    left, right, cosines = found.first, found.second, found.cosines
+    pairs, first, second = cosines.shape[0], left.shape[0], right.shape[0]
     half = 0.5**0.5
-    above = torch.cat([left[:, :pairs], right.mT[:, :pairs]]) * half
-    below = torch.cat([left[:, :pairs], -right.mT[:, :pairs]]) * half
+    above = torch.cat([left[:, :pairs], right[:, :pairs]]) * half
+    below = torch.cat([left[:, :pairs], -right[:, :pairs]]) * half
     alone_first = torch.cat([left[:, pairs:], left.new_zeros(second, first - pairs)])
-    alone_second = torch.cat([right.new_zeros(first, second - pairs), right.mT[:, pairs:]])
+    alone_second = torch.cat([right.new_zeros(first, second - pairs), right[:, pairs:]])
     ones = cosines.new_ones(first + second - 2 * pairs)
     eigenvalues = torch.cat([1 + cosines, ones, (1 - cosines).flip(0)])
     return eigenvalues, torch.cat([above, alone_first, alone_second, below.flip(1)], dim=1)
-
-
-def cross_product(
-    first: Float[Tensor, "dim first"], second: Float[Tensor, "dim second"], chunk: int = 4096
-) -> Float[Tensor, "first second"]:
-    """Compute ``U_1ᵀ U_2`` in float64, in row chunks so that no float64 copy of a whole basis is held."""
-    result = torch.zeros(first.shape[1], second.shape[1], dtype=torch.float64, device=first.device)
-    for start in range(0, first.shape[0], chunk):
-        result += first[start : start + chunk].double().mT @ second[start : start + chunk].double()
-    return result
 
 
 def _block(bases: Sequence[Float[Tensor, "dim _"]], row: int, col: int) -> Float[Tensor, "_ _"]:
@@ -120,23 +119,35 @@ def _block(bases: Sequence[Float[Tensor, "dim _"]], row: int, col: int) -> Float
     return product if row < col else product.mT
 
 
-def _combine(bases: Sequence[Float[Tensor, "dim _"]], mixing: Float[Tensor, "total rank"]) -> Float[Tensor, "dim rank"]:
-    """``Σ_i U_i B_i`` in the dtype of the U_i; re-orthonormalised where small λ amplified their rounding."""
-    dtype, parts = bases[0].dtype, torch.split(mixing, [b.shape[1] for b in bases])
-    result = bases[0].new_zeros(bases[0].shape[0], mixing.shape[1])
-    for basis, part in zip(bases, parts, strict=True):
-        result += basis @ part.to(dtype)
-    return polar_step(result)
+def _combine(
+    bases: Sequence[Float[Tensor, "dim _"]], mixing: Float[Tensor, "total rank"], chunk: int = 1024
+) -> Float[Tensor, "dim rank"]:
+    """``Σ_i U_i B_i`` computed in float64 by row chunks, rounded once to the dtype of the U_i."""
+    parts = torch.split(mixing, [b.shape[1] for b in bases])
+    result = bases[0].new_empty(bases[0].shape[0], mixing.shape[1])
+    for start in range(0, result.shape[0], chunk):
+        rows = [basis[start : start + chunk].double() @ part for basis, part in zip(bases, parts, strict=True)]
+        result[start : start + chunk] = sum(rows[1:], rows[0])
+    return result
 
 
-def polar_step(vectors: Float[Tensor, "dim rank"]) -> Float[Tensor, "dim rank"]:
-    """Move nearly orthonormal columns one Newton–Schulz step towards the nearest orthonormal ones.
+def polish(vectors: Float[Tensor, "dim rank"], sound: int) -> Float[Tensor, "dim rank"]:
+    """Re-orthonormalise, in place, the columns after the first `sound`, where weak strengths amplified rounding.
 
-    ``Q (3 I − QᵀQ)/2`` squares the defect ``‖QᵀQ − I‖``: rounding of 1e-4 becomes 1e-8, below that of float32.
+    They are projected out of the sound ones, then moved by Newton–Schulz steps ``Q (3 I − QᵀQ)/2`` to the nearest
+    orthonormal columns; each step squares the defect ``‖QᵀQ − I‖``, and none is taken when it is below rounding.
     """
-    gram = vectors.mT @ vectors
-    identity = torch.eye(gram.shape[0], dtype=gram.dtype, device=gram.device)
-    return vectors @ (1.5 * identity - 0.5 * gram)
+    strong, weak = vectors[:, :sound], vectors[:, sound:]
+    if weak.shape[1] == 0:
+        return vectors
+    weak -= strong @ (strong.mT @ weak)
+    identity = torch.eye(weak.shape[1], dtype=weak.dtype, device=weak.device)
+    for _ in range(_POLISH_STEPS):
+        gram = weak.mT @ weak
+        if float((gram - identity).abs().max()) <= 2 * torch.finfo(weak.dtype).eps:
+            break
+        weak.copy_(weak @ (1.5 * identity - 0.5 * gram))
+    return vectors
 
 
 def _smallest_strength(dtype: torch.dtype) -> float:
