@@ -208,8 +208,7 @@ class AlignMergeB(MergeMethod):
         )
 
     def _base(self, given: Mapping[str, Any]) -> MergeMethod:
-        name = self._base_method().read(str(given.get("base_method", BASE_METHOD.default)).replace("-", "_").lower())
-        return self.bases[name]
+        return self.bases[self._base_method().read(given.get("base_method", BASE_METHOD.default))]
 
     def _base_method(self) -> Parameter:
         return Parameter(BASE_METHOD.name, "word", BASE_METHOD.default, BASE_METHOD.summary, words=tuple(self.bases))

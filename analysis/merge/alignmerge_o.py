@@ -45,10 +45,15 @@ def alignmerge_o(
     task_vectors, context, weight, scale, embeddings
         As in `tsv_m`. The papers have no factor: λ is 1.
     rank_cut, rank_tolerance
-        See `leading_triplets`.
+        See `leading_triplets` and `orthogonalised`.
 
     Notes
     -----
+    u_top and the K u_res,i lie in the span of the K leading vectors: Û is singular for every input, by one dimension at
+    least, and so is V̂. The published ``P Qᵀ`` then holds a direction that is whatever LAPACK returns for a null space
+    (it moves the result by tens of percent). The cut leaves that direction out, which makes the answer unique; the
+    factor in front keeps ``‖σ̂‖`` all the same.
+
     Singular vectors have a free sign: each task's leading pair is turned so that ``u·u' + v·v' ≥ 0`` with the first
     task's, or their sum would cancel. A matrix with ``R − 1 < K`` has no room for the tasks and gets the mean, as
     does everything that is not a matrix. About ``9 (K + 2) R³``.
@@ -73,11 +78,10 @@ def alignmerge_o(
     left, right = orthogonalised(chosen.left, tolerance), orthogonalised(chosen.right, tolerance)
     total = scaled_mean(taus, task_vectors[0], float(len(taus)))
     strengths = ((left.mT @ total).double() * right.mT.double()).sum(1)
-    size = float(strengths.norm())
-    if size == 0.0:
-        return torch.zeros_like(total)
-    factor = float(scale) * float(chosen.values.norm()) / size
-    return recomposed(left, strengths * factor, right)
+    merged = recomposed(left, strengths, right)
+    # With orthonormal columns this norm is that of the strengths, as the algorithm has it.
+    size = float(torch.linalg.vector_norm(merged, dtype=torch.float64))
+    return merged if size == 0.0 else merged.mul_(float(scale) * float(chosen.values.norm()) / size)
 
 
 def _with_shared_top(found: Sequence[Triplets], tasks: int, tolerance: float | None) -> Triplets:

@@ -53,8 +53,8 @@ class Parameter:
         OptionsError
             Naming the parameter, the value and what is allowed.
         """
-        if isinstance(value, str) and value in self.words:
-            return value
+        if isinstance(value, str) and value.replace("-", "_").lower() in self.words:
+            return value.replace("-", "_").lower()
         if self.kind == "flag" and isinstance(value, bool):
             return value
         if self.kind == "numbers" and isinstance(value, int | float | Sequence) and not isinstance(value, str):

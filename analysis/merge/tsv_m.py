@@ -55,17 +55,18 @@ def tsv_m(
     Notes
     -----
     An eigendecomposition of the smaller Gram matrix per task and of two r×r matrices: about ``9 (T + 2) r³``, all in
-    float64. The sum of the tasks is not divided by T, the mean of what is not a matrix is: α scales both.
+    float64. The sum of the tasks is not divided by T, the mean of what is not a matrix is: α scales both. A matrix with
+    a side shorter than T has no triplet for each task and gets the mean, where the official code gives 0.
 
     References
     ----------
     Gargiulo et al., Task Singular Vectors, CVPR 2025, algorithm 1; the official code for what is not a matrix.
     """
     taus = weighted(task_vectors, weight)
-    if not is_decomposed(task_vectors[0], context, embeddings) or not taus:
+    count = int(min(task_vectors[0].shape, default=0) * (1.0 / max(1, len(taus))))
+    if not is_decomposed(task_vectors[0], context, embeddings) or not taus or not count:
         return scaled_mean(taus, task_vectors[0], float(scale))
     tolerance = cut_tolerance(rank_cut, rank_tolerance)
-    count = int(min(taus[0].shape) * (1.0 / len(taus)))
     chosen = stacked([leading_triplets(tau, count, tolerance) for tau in taus])
     left, right = orthogonalised(chosen.left, tolerance), orthogonalised(chosen.right, tolerance)
     return recomposed(left, chosen.values * float(scale), right)

@@ -7,8 +7,6 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from tests.reference.spectral import polar
-
 Array = NDArray[np.float64]
 
 
@@ -52,8 +50,15 @@ def balanced(merged: Array, deltas: Sequence[Array], alpha: float, task: int, ra
     return result
 
 
+def partial_polar(matrix: Array) -> Array:
+    """P Qᵀ over the singular values that are not 0: the stacks of algorithm 1 are singular by construction."""
+    left, values, right = np.linalg.svd(matrix, full_matrices=False)
+    kept = values > 1e-5 * values[0]
+    return left[:, kept] @ right[kept]
+
+
 def orthogonalised(deltas: Sequence[Array]) -> Array:
-    """Algorithm 1, with leading pairs turned towards the first task's."""
+    """Algorithm 1 with leading pairs turned towards the first task's, and without the null space of the stacks."""
     tasks = len(deltas)
     count = (min(deltas[0].shape) - 1) // tasks
     svds = [np.linalg.svd(delta, full_matrices=False) for delta in deltas]
@@ -77,7 +82,8 @@ def orthogonalised(deltas: Sequence[Array]) -> Array:
         lefts.append(u[:, 1:count])
         values.extend(s[1:count])
         rights.append(v[1:count])
-    left, right, sigma = polar(np.concatenate(lefts, 1)), polar(np.concatenate(rights)), np.array(values)
+    left, right = partial_polar(np.concatenate(lefts, 1)), partial_polar(np.concatenate(rights))
+    sigma = np.array(values)
     eta = np.array([sigma[r] / (left[:, r] @ sum(deltas) @ right[r]) for r in range(len(sigma))])
-    factor = np.sqrt(np.sum(sigma**2) / np.sum((sigma / eta) ** 2))
-    return factor * sum(sigma[r] / eta[r] * np.outer(left[:, r], right[r]) for r in range(len(sigma)))
+    merged = sum(sigma[r] / eta[r] * np.outer(left[:, r], right[r]) for r in range(len(sigma)))
+    return merged * np.sqrt(np.sum(sigma**2)) / np.linalg.norm(merged)
