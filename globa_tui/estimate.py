@@ -20,6 +20,7 @@ def analysed(layers: Iterable[Mapping[str, Any]], settings: AnalysisSettings) ->
     include = [re.compile(pattern) for pattern in settings.include]
     exclude = [re.compile(pattern) for pattern in settings.exclude]
     chosen = [layer for layer in layers if layer["role"] == "matrix" and not layer.get("tied_to")]
+    chosen = [layer for layer in chosen if any(name is not None for name in layer.get("fine_tuned", ("",)))]
     chosen = [layer for layer in chosen if not include or any(p.search(layer["name"]) for p in include)]
     return [layer for layer in chosen if not any(p.search(layer["name"]) for p in exclude)]
 
@@ -34,12 +35,21 @@ def most_factor_bytes(layers: Iterable[Mapping[str, Any]], settings: AnalysisSet
     shares = sum(_kept_share(eta) for eta in settings.eta)
     for layer in layers:
         rows, cols = layer["shape"]
-        rank = min(rows, cols)
-        left, right = min(rows, len(settings.eta) * rank), min(cols, len(settings.eta) * rank)
+        total_rank = sum(_most_ranks(layer, len(settings.eta)))
+        left, right = min(rows, total_rank), min(cols, total_rank)
         wide = 8 if settings.precision == "float64" else 4
         width = 2 if layer["dtype"] in SIXTEEN_BITS and wide == 4 else wide
         total += width * (rows * left + cols * right) + shares * left * right * (_CORE_ENTRY - 4 + wide)
     return int(total)
+
+
+def _most_ranks(layer: Mapping[str, Any], tasks: int) -> list[int]:
+    """The rank that each task vector can have: that of an adapter's factors, 0 where there is no change."""
+    side = min(layer["shape"])
+    ranks = layer.get("ranks") or (None,) * tasks
+    names = layer.get("fine_tuned") or ("",) * tasks
+    bounds = (side if rank is None else min(side, rank) for rank in ranks)
+    return [0 if name is None else bound for bound, name in zip(bounds, names, strict=True)]
 
 
 def _kept_share(eta: float) -> float:

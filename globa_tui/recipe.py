@@ -20,7 +20,7 @@ from globa_tui.coefficients import (
     number,
     parse_coef,
 )
-from globa_tui.jobs.settings import AnalysisSettings, SettingsError
+from globa_tui.jobs.settings import AnalysisSettings, SettingsError, require_vocab
 from globa_tui.params import ParamOverride, checked_params, override_of, parse_param_for, resolve_params
 from globa_tui.presets import DEFAULT_PRESET, merge_preset
 from globa_tui.values import format_size, param_text, parse_param, parse_size
@@ -77,6 +77,9 @@ class Recipe:
     """Most bytes in one file of weights."""
     tokenizer_from: str | None = None
     """Checkpoint whose tokenizer and chat template go with the result; None is the base's."""
+    vocab: str | None = None
+    """Whose tokens the result has where vocabularies differ: base, union, or ft1, ft2 and so on; None is the run's, or
+    the base's."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "settings", _plain(self.settings))
@@ -97,6 +100,8 @@ class Recipe:
         if self.dtype is not None and self.dtype not in DTYPES:
             msg = f"dtype: {self.dtype!r} is not one of {', '.join(DTYPES)}"
             raise RecipeError(msg)
+        if self.vocab is not None:
+            require_vocab(self.vocab)
         if self.shard_size < 1:
             msg = f"shard_size: {self.shard_size} is not a positive number of bytes"
             raise RecipeError(msg)
@@ -169,6 +174,7 @@ class Recipe:
             "dtype": self.dtype,
             "shard_size": format_size(self.shard_size),
             "tokenizer_from": self.tokenizer_from,
+            "vocab": self.vocab,
         }
 
     def to_yaml(self) -> str:
@@ -209,6 +215,7 @@ class Recipe:
             words += ["--skip-weights", ",".join(map(number, self.skip_weights))]
         words += ["--dtype", self.dtype] if self.dtype else []
         words += ["--tokenizer-from", self.tokenizer_from] if self.tokenizer_from else []
+        words += ["--vocab", self.vocab] if self.vocab else []
         words += ["--shard-size", format_size(self.shard_size)] if self.shard_size != DEFAULT_SHARD_SIZE else []
         return shlex.join(words)
 
@@ -241,7 +248,7 @@ def _checked(values: Mapping[str, Any]) -> Recipe:
         "param_overrides": tuple(map(override_of, _list("param_overrides", values.get("param_overrides")))),
         "skip_weights": tuple(_number("skip_weights", w) for w in _list("skip_weights", values.get("skip_weights"))),
     }
-    fields |= {name: _text(name, values.get(name)) for name in ("run", "base", "dtype", "tokenizer_from")}
+    fields |= {name: _text(name, values.get(name)) for name in ("run", "base", "dtype", "tokenizer_from", "vocab")}
     if values.get("method") is not None:
         fields["method"] = _text("method", values["method"])
     if values.get("shard_size") is not None:

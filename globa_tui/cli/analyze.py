@@ -32,6 +32,7 @@ def analyze(
     anchor: opt.AnchorOption = 1,
     include: opt.IncludeOption = None,
     exclude: opt.ExcludeOption = None,
+    vocab: opt.VocabOption = "base",
     device: opt.DeviceOption = "auto",
     precision: opt.PrecisionOption = "float32",
     factors: opt.FactorsOption = True,
@@ -64,6 +65,7 @@ def analyze(
         precision=precision,
         factors=factors,
         preset=preset,
+        vocab=vocab,
     ).for_tasks(len(fine_tuned))
     request = AnalysisRequest(base, fine_tuned, opt.run_path(store), settings, fresh=fresh, download=download)
     announce(request, quiet=quiet)

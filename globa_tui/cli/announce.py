@@ -25,7 +25,8 @@ def announce(request: AnalysisRequest, *, quiet: bool = False) -> None:
     """
     from globa_tui.jobs.sources import open_index
 
-    index = open_index(request.base, request.fine_tuned, download=request.download)
+    vocab = request.settings.vocab
+    index = open_index(request.base, request.fine_tuned, download=request.download, vocab=vocab)
     if not quiet or index.errors:
         say_findings(index.findings)
     index.require_mergeable()

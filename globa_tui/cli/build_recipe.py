@@ -26,6 +26,7 @@ class MergeWords:
     dtype: str | None = None
     shard_size: str | None = None
     tokenizer_from: str | None = None
+    vocab: str | None = None
 
 
 def recipe_of(sources: Sequence[str], words: MergeWords) -> Recipe:
@@ -55,6 +56,8 @@ def recipe_of(sources: Sequence[str], words: MergeWords) -> Recipe:
         changes["shard_size"] = parse_size(words.shard_size)
     if words.tokenizer_from is not None:
         changes["tokenizer_from"] = words.tokenizer_from
+    if words.vocab is not None:
+        changes["vocab"] = words.vocab
     return dataclasses.replace(recipe, **changes)
 
 

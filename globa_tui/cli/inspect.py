@@ -29,6 +29,7 @@ def inspect(
     anchor: opt.AnchorOption = 1,
     include: opt.IncludeOption = None,
     exclude: opt.ExcludeOption = None,
+    vocab: opt.VocabOption = "base",
     device: opt.DeviceOption = "auto",
     precision: opt.PrecisionOption = "float32",
     factors: opt.FactorsOption = True,
@@ -56,6 +57,7 @@ def inspect(
         precision=precision,
         factors=factors,
         preset=preset,
+        vocab=vocab,
     ).for_tasks(len(fine_tuned))
     run = opt.run_path(store)
     request = AnalysisRequest(base, fine_tuned, run, settings, fresh=fresh, download=download)

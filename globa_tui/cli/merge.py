@@ -69,6 +69,14 @@ def merge(
             help="Take tokenizer and chat template from here.  [default: the base]",
         ),
     ] = None,
+    vocab: Annotated[
+        str | None,
+        typer.Option(
+            "--vocab",
+            metavar="NAME",
+            help="Whose tokens, where vocabularies differ: base, union, ft1, ft2 ...  [default: the run's, or base]",
+        ),
+    ] = None,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace OUT if it is there.", show_default=False)
     ] = False,
@@ -93,7 +101,7 @@ def merge(
     from globa_tui.cli.run_merge import dry_run as preview
     from globa_tui.cli.run_merge import run
 
-    words = MergeWords(coef or (), preset, method, param or (), skip_weights, dtype, shard_size, tokenizer_from)
+    words = MergeWords(coef or (), preset, method, param or (), skip_weights, dtype, shard_size, tokenizer_from, vocab)
     recipe = recipe_of(sources, words)
     choices = {"overwrite": overwrite, "device": device, "download": download, "allow_failed": allow_failed}
     (preview if dry_run else run)(recipe, out, choices, quiet=quiet, as_json=as_json)

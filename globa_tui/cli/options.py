@@ -17,7 +17,8 @@ SourceArguments = Annotated[
     typer.Argument(
         metavar="BASE FT1 FT2",
         show_default=False,
-        help="The base, then its fine-tunes: model folders, .safetensors files or Hub ids (org/name[@revision]).",
+        help="The base, then its fine-tunes: model folders, .safetensors files, LoRA adapters or Hub ids "
+        "(org/name[@revision]).",
     ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -46,6 +47,10 @@ IncludeOption = Annotated[
 ]
 ExcludeOption = Annotated[
     list[str] | None, typer.Option("--exclude", metavar="REGEX", help="Leave out tensors that match; repeatable.")
+]
+VocabOption = Annotated[
+    str,
+    typer.Option("--vocab", metavar="NAME", help="Whose tokens, where vocabularies differ: base, union, ft1, ft2 ..."),
 ]
 PrecisionOption = Annotated[str, typer.Option("--precision", help="float32 or float64.", metavar="DTYPE")]
 FactorsOption = Annotated[
@@ -78,6 +83,7 @@ def analysis_settings(
     precision: str,
     factors: bool,
     preset: str | None,
+    vocab: str,
 ) -> AnalysisSettings:
     """Analysis settings from the values of the options; a given --eta goes before the preset's."""
     from globa_tui.jobs.settings import AnalysisSettings
@@ -94,6 +100,7 @@ def analysis_settings(
         "device": device,
         "precision": precision,
         "factors": factors,
+        "vocab": vocab,
     }
     if preset is not None:
         values["eta"] = analysis_preset(preset).eta

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
 
 import torch
 
@@ -19,7 +18,8 @@ from globa_tui.jobs.relatedness import unrelated_warnings
 from globa_tui.jobs.reporter import Reporter
 from globa_tui.jobs.settings import AnalysisRequest, AnalysisSettings
 from globa_tui.jobs.sources import open_index, run_manifest
-from store.checkpoints import Index, Layer, TensorReader
+from globa_tui.jobs.weights import LayerWeights
+from store.checkpoints import Index, Layer
 from store.errors import DiskFullError
 from store.files import free_bytes
 from store.run import RunWriter, run_folder
@@ -67,9 +67,9 @@ def run_analysis(
     JobCancelledError
         The job was asked to stop.
     """
-    index = open_index(request.base, request.fine_tuned, download=request.download)
-    index.require_mergeable()
     settings = request.settings.for_tasks(len(request.fine_tuned))
+    index = open_index(request.base, request.fine_tuned, download=request.download, vocab=settings.vocab)
+    index.require_mergeable()
     device = resolve_device(settings.device)
     warnings = unrelated_warnings(index)
     chosen = _choose(index, settings)
@@ -89,7 +89,7 @@ def run_analysis(
 def _choose(index: Index, settings: AnalysisSettings) -> list[Layer | None]:
     """Per tensor of the base: the layer when it is to be analysed, else None."""
     names = {layer["name"] for layer in analysed([dataclasses.asdict(layer) for layer in index.layers], settings)}
-    return [layer if layer.name in names and None not in layer.fine_tuned else None for layer in index.layers]
+    return [layer if layer.name in names else None for layer in index.layers]
 
 
 def _require_space(request: AnalysisRequest, settings: AnalysisSettings, layers: Sequence[Layer]) -> None:
@@ -130,12 +130,10 @@ class _Analysis:
             cost_done=sum(matrix_cost(layer.shape) for layer in finished),
         )
         self._skip(chosen)
-        with ExitStack() as stack:
-            base = stack.enter_context(TensorReader(self.index.base))
-            tuned = [stack.enter_context(TensorReader(checkpoint)) for checkpoint in self.index.fine_tuned]
+        with LayerWeights(self.index, self.device) as weights:
             for layer in layers:
                 if layer.index not in self.writer.finished:
-                    self._analyse(layer, base, tuned)
+                    self._analyse(layer, weights)
         failed = self.reporter.progress.failed
         self.reporter.complete(f"{failed} layers failed" if failed else "all layers analysed")
 
@@ -155,27 +153,23 @@ class _Analysis:
             if choice is None and layer.index not in self.writer.finished:
                 self.writer.write_record({**record_head(layer, "skipped"), "reason": _skip_reason(layer)})
 
-    def _analyse(self, layer: Layer, base: TensorReader, tuned: Sequence[TensorReader]) -> None:
+    def _analyse(self, layer: Layer, weights: LayerWeights) -> None:
         cost = matrix_cost(layer.shape)
         self.reporter.layer_started(layer.name)
-        weights = [reader.read(name).to(self.device) for reader, name in self._pairs(layer, tuned)]
+        base, models = weights.read(layer)
         try:
-            result = analyse_layer(base.read(layer.name).to(self.device), weights, self.options)
+            result = analyse_layer(base, models, self.options)
         except AnalysisError as error:
             self.writer.write_record(record_head(layer, "failed", f"{layer.name}: {error}"))
             self.reporter.layer_ended(cost, failed=True)
             return
-        del weights
+        del base, models
         keep = factor_dtype(layer.dtype, self.settings.precision) if self.settings.factors else None
         arrays = layer_arrays(result, self.options.anchor, keep)
         record = layer_record(layer, result, self.options.anchor, self.reporter.estimator.elapsed())
         self.writer.write_layer(plain(record), arrays)
         self.computed += 1
         self.reporter.layer_ended(cost)
-
-    @staticmethod
-    def _pairs(layer: Layer, tuned: Sequence[TensorReader]) -> list[tuple[TensorReader, str]]:
-        return [(reader, name) for reader, name in zip(tuned, layer.fine_tuned, strict=True) if name is not None]
 
 
 def _skip_reason(layer: Layer) -> str:
@@ -185,7 +179,6 @@ def _skip_reason(layer: Layer) -> str:
         return "not a matrix: merged by --skip-weights"
     if layer.role == "other":
         return f"{len(layer.shape)}-D {layer.dtype}: not analysed"
-    missing = [f"ft{number}" for number, name in enumerate(layer.fine_tuned, 1) if name is None]
-    if missing:
-        return f"not in {', '.join(missing)}"
+    if all(name is None for name in layer.fine_tuned):
+        return "unchanged in every fine-tune"
     return "left out by --include or --exclude"

@@ -21,10 +21,14 @@ def unrelated_warnings(index: Index) -> list[dict[str, Any]]:
     A cosine of the weights below 0.5 or a change larger than the weights themselves is what another base, or another
     initialisation, looks like; fine-tuning moves weights by a few per cent.
     """
-    layers = [layer for layer in index.layers if layer.role == "matrix"][:SAMPLED_TENSORS]
+    tables = index.vocabulary.tensors if index.vocabulary else frozenset[str]()
+    whole = (layer for layer in index.layers if layer.part is None and layer.name not in tables)
+    layers = [layer for layer in whole if layer.role == "matrix"][:SAMPLED_TENSORS]
     warnings = []
     with TensorReader(index.base) as base:
         for number, checkpoint in enumerate(index.fine_tuned):
+            if checkpoint.adapter:
+                continue
             with TensorReader(checkpoint) as fine_tuned:
                 warning = _compare(base, fine_tuned, layers, number)
             if warning:

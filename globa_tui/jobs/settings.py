@@ -39,6 +39,8 @@ class AnalysisSettings:
     """Regular expressions; when given, only tensors that match one of them are analysed."""
     exclude: tuple[str, ...] = ()
     """Regular expressions; tensors that match one of them are not analysed."""
+    vocab: str = "base"
+    """Whose tokens the embeddings have where vocabularies differ: base, union, or ft1, ft2 and so on."""
     device: str = "auto"
     """auto, cpu, cuda, cuda:N or mps. Not part of a run's identity: a run may be resumed on another device."""
     precision: Precision = "float32"
@@ -54,6 +56,7 @@ class AnalysisSettings:
         _require_shares("--basis-energy", (self.basis_energy,))
         _require_choice("--basis", self.basis, BASES)
         _require_choice("--precision", self.precision, PRECISIONS)
+        require_vocab(self.vocab)
         if self.anchor < 1:
             msg = f"--anchor is {self.anchor}: fine-tunes are counted from 1"
             raise SettingsError(msg)
@@ -79,7 +82,8 @@ class AnalysisSettings:
 
     def identity(self) -> dict[str, Any]:
         """The settings that a result depends on: what a resumed run must have in common."""
-        return {name: value for name, value in self.to_dict().items() if name not in self._IDENTITY_FREE}
+        free = {*self._IDENTITY_FREE, *(("vocab",) if self.vocab == "base" else ())}
+        return {name: value for name, value in self.to_dict().items() if name not in free}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> AnalysisSettings:
@@ -126,6 +130,13 @@ def _require_shares(flag: str, values: tuple[float, ...]) -> None:
 def _require_choice(flag: str, value: str, choices: tuple[str, ...]) -> None:
     if value not in choices:
         msg = f"{flag} is {value!r}; choose one of {', '.join(choices)}"
+        raise SettingsError(msg)
+
+
+def require_vocab(value: str) -> None:
+    """Refuse what names no vocabulary."""
+    if not re.fullmatch(r"base|union|ft[1-9][0-9]{0,3}", value):
+        msg = f"--vocab is {value!r}; choose base, union, or ft1, ft2 and so on"
         raise SettingsError(msg)
 
 

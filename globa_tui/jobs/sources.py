@@ -18,10 +18,13 @@ if TYPE_CHECKING:
     from store.checkpoints import Index
 
 
-def open_index(base: str, fine_tuned: Sequence[str], *, download: bool = False) -> Index:
-    """Index a base and its fine-tunes from their headers alone; what does not fit stands in its findings."""
+def open_index(base: str, fine_tuned: Sequence[str], *, download: bool = False, vocab: str = "base") -> Index:
+    """Index a base and its fine-tunes from their headers alone; what does not fit stands in its findings.
+
+    `vocab` says whose tokens a merged model has where they differ: base, union, ft1, ft2 and so on.
+    """
     opened = [open_checkpoint(source, download=download) for source in (base, *fine_tuned)]
-    return build_index(opened[0], opened[1:])
+    return build_index(opened[0], opened[1:], vocab)
 
 
 def run_manifest(

@@ -147,7 +147,7 @@ def preview(request: AnalysisRequest) -> dict[str, Any]:
 
     base = open_checkpoint(request.base)
     fine_tuned = [open_checkpoint(source) for source in request.fine_tuned]
-    index = build_index(base, fine_tuned)
+    index = build_index(base, fine_tuned, request.settings.vocab)
     sources = [{"role": "base", "source": base.source, "path": str(base.path)}]
     sources += [{"role": "fine_tuned", "source": each.source, "path": str(each.path)} for each in fine_tuned]
     return {

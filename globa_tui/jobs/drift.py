@@ -1,0 +1,88 @@
+"""How far a merged tensor moved from the base, beside how far its sources did."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+
+from analysis.product import Product
+from globa_tui.jobs.weights import Model, Models
+
+_CHUNK = 1 << 22
+
+
+@dataclass(frozen=True)
+class Drift:
+    """Frobenius norms of one tensor."""
+
+    base: float
+    """‖W0‖."""
+    merged: float
+    """‖W‖ of the result."""
+    change: float
+    """‖W − W0‖."""
+    task_vectors: tuple[float, ...]
+    """‖τ_i‖; 0 where a fine-tune does not have the tensor."""
+
+    @property
+    def relative(self) -> float:
+        """‖W − W0‖ / ‖W0‖; infinite where the base is zero and the result is not."""
+        if self.base == 0.0:
+            return math.inf if self.change > 0.0 else 0.0
+        return self.change / self.base
+
+    @property
+    def relative_inputs(self) -> tuple[float, ...]:
+        """‖τ_i‖ / ‖W0‖."""
+        return tuple(norm / self.base if self.base else 0.0 for norm in self.task_vectors)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values."""
+        return asdict(self) | {"task_vectors": list(self.task_vectors)}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Drift:
+        """Read what `to_dict` wrote."""
+        numbers = {name: float(values[name]) for name in ("base", "merged", "change")}
+        return cls(**numbers, task_vectors=tuple(float(value) for value in values["task_vectors"]))
+
+
+def measure(base: torch.Tensor, merged: torch.Tensor, models: Models) -> Drift:
+    """Measure one tensor, piece by piece, so that no copy of it is made."""
+    return Drift(
+        base=_distance(base, None),
+        merged=_distance(merged, None),
+        change=_distance(merged, base),
+        task_vectors=tuple(_task_norm(model, base) for model in models),
+    )
+
+
+def _task_norm(model: Model, base: torch.Tensor) -> float:
+    if model is None:
+        return 0.0
+    if isinstance(model, Product):
+        # ‖B A‖² is the sum of the entries of (Bᵀ B) ∘ (A Aᵀ).
+        left, right = model.left.double(), model.right.double()
+        return math.sqrt(max(float(((left.mT @ left) * (right @ right.mT)).sum()), 0.0))
+    return _distance(model, base)
+
+
+def _distance(one: torch.Tensor, other: torch.Tensor | None) -> float:
+    """‖X − Y‖ over pieces, summed in float64."""
+    first = one.detach().reshape(-1)
+    second = other.detach().reshape(-1) if other is not None else None
+    total = 0.0
+    for start in range(0, first.numel(), _CHUNK):
+        piece = _wide(first[start : start + _CHUNK])
+        if second is not None:
+            piece = piece - _wide(second[start : start + _CHUNK]).to(piece)
+        total += float(torch.linalg.vector_norm(piece, dtype=torch.float64)) ** 2
+    return math.sqrt(total)
+
+
+def _wide(piece: torch.Tensor) -> torch.Tensor:
+    return piece if piece.dtype == torch.float64 else piece.float()

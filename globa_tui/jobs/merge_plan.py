@@ -1,0 +1,148 @@
+"""What a merge will read and write, checked before the first value is read."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+from globa_tui.coefficients import RecipeError
+from globa_tui.jobs.sources import open_index, require_unchanged, source_entry, sources_of
+from globa_tui.recipe import Recipe
+from store.checkpoints import Index, open_checkpoint
+from store.checkpoints.dtypes import FLOATING
+from store.errors import RunIncompleteError
+from store.merged import OutputPlan, OutputTensor, plan_output, require_union_tokens
+from store.run import Run
+
+DTYPE_CODES = {"float64": "F64", "float32": "F32", "float16": "F16", "bfloat16": "BF16"}
+
+
+@dataclasses.dataclass(frozen=True)
+class MergeOptions:
+    """What does not change the bytes of a merge."""
+
+    overwrite: bool = False
+    device: str = "auto"
+    download: bool = False
+    allow_failed: bool = False
+    """Merge layers whose analysis failed as if they were no matrices; NaN and infinity then pass through."""
+    status_folder: Path | None = None
+    """Run folder in which the job shows its status; None for a merge that nobody follows."""
+
+
+@dataclasses.dataclass(frozen=True)
+class MergePlan:
+    """A merge that can be carried out: what is read, and every tensor that will be written."""
+
+    recipe: Recipe
+    index: Index
+    run: Run | None
+    output: OutputPlan
+
+    @property
+    def memory(self) -> int:
+        """Bytes that the largest layer takes at most: every model in float32, the result, and one to work in."""
+        widest = max((self._elements(layer.shape) for layer in self.index.layers), default=0)
+        return widest * 4 * (len(self.index.fine_tuned) + 3)
+
+    @property
+    def read(self) -> int:
+        """Bytes of all sources."""
+        return sum(model.nbytes for model in (self.index.base, *self.index.fine_tuned))
+
+    def absolute(self) -> Recipe:
+        """The recipe with places that mean the same from any folder."""
+        recipe, index = self.recipe, self.index
+        if recipe.tokenizer_from is not None:
+            place = open_checkpoint(recipe.tokenizer_from).path.absolute()
+            recipe = dataclasses.replace(recipe, tokenizer_from=str(place))
+        if recipe.run is not None and self.run is not None:
+            return dataclasses.replace(recipe, run=str(self.run.path.absolute()))
+        return dataclasses.replace(
+            recipe,
+            base=str(index.base.path.absolute()),
+            fine_tuned=tuple(str(checkpoint.path.absolute()) for checkpoint in index.fine_tuned),
+        )
+
+    def identity(self, options: MergeOptions, device: str) -> str:
+        """Everything that decides the values: an interrupted merge is taken up by one of equal identity only."""
+        sources = [source_entry("", model)["files"] for model in (self.index.base, *self.index.fine_tuned)]
+        run = self.run.manifest if self.run is not None else {}
+        parts = [self.absolute().to_dict(), sources, device, options.allow_failed, run.get("created"), _versions()]
+        return json.dumps(parts, sort_keys=True, default=str)
+
+    @staticmethod
+    def _elements(shape: tuple[int, ...]) -> int:
+        size = 1
+        for side in shape:
+            size *= side
+        return size
+
+
+def plan_merge(recipe: Recipe, options: MergeOptions) -> MergePlan:
+    """Open everything that a merge reads, and check it.
+
+    Raises
+    ------
+    RunError
+        The run is incomplete, damaged, or its sources have changed.
+    MismatchError
+        The checkpoints do not fit each other.
+    """
+    run = Run.open(recipe.run) if recipe.run is not None else None
+    base, fine_tuned = (recipe.base, recipe.fine_tuned)
+    if run is not None:
+        recorded = sources_of(run.manifest)
+        base, fine_tuned = base or recorded[0], fine_tuned or recorded[1]
+    index = open_index(base or "", fine_tuned, download=options.download, vocab=_vocab(recipe, run))
+    index.require_mergeable()
+    if run is not None:
+        require_unchanged(run.manifest, index, run.path)
+        _require_analysed(run, allow_failed=options.allow_failed)
+    require_union_tokens(index)
+    tensors = [OutputTensor(name, output_code(dtype, recipe.dtype), shape) for name, dtype, shape in index.outputs]
+    return MergePlan(recipe, index, run, plan_output(tensors, recipe.shard_size))
+
+
+def output_code(base: str, wanted: str | None) -> str:
+    """Safetensors code of an output tensor: the base's, or the wanted one for floating tensors."""
+    return DTYPE_CODES[wanted] if wanted is not None and base in FLOATING else base
+
+
+def _vocab(recipe: Recipe, run: Run | None) -> str:
+    """Whose tokens the result has; a run was analysed with its own."""
+    if run is None:
+        return recipe.vocab or str(recipe.settings.get("vocab", "base"))
+    analysed = str(run.manifest["settings"].get("vocab", "base"))
+    if recipe.vocab not in (None, analysed):
+        msg = f"vocab: {run.path} was analysed with {analysed}, the recipe says {recipe.vocab}; analyse again with it"
+        raise RecipeError(msg)
+    return analysed
+
+
+def _versions() -> dict[str, str]:
+    import torch
+
+    from globa_tui import __version__
+
+    return {"globa-tui": __version__, "torch": torch.__version__}
+
+
+def _require_analysed(run: Run, *, allow_failed: bool) -> None:
+    states: Mapping[str, list[str]] = {"pending": [], "failed": []}
+    for record in run.records():
+        if record["status"] in states:
+            states[record["status"]].append(str(record["name"]))
+    if states["pending"]:
+        count, first = len(states["pending"]), states["pending"][0]
+        msg = f"{run.path}: {count} layers are not analysed yet (first: {first}); `globa-tui resume {run.path}` first"
+        raise RunIncompleteError(msg)
+    if states["failed"] and not allow_failed:
+        count, first = len(states["failed"]), states["failed"][0]
+        msg = (
+            f"{run.path}: the analysis of {count} layers failed (first: {first}); mend the source and resume, "
+            "or --allow-failed averages them"
+        )
+        raise RunIncompleteError(msg)
