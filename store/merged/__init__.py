@@ -3,6 +3,7 @@
 from store.merged.place import check_place
 from store.merged.plan import OutputPlan, OutputTensor, Shard, plan_output
 from store.merged.sidecar import is_tokenizer_file, sidecar_files
+from store.merged.tokenizer import require_union_tokens, union_texts
 from store.merged.writer import MergedWriter
 
 __all__ = [
@@ -13,5 +14,7 @@ __all__ = [
     "check_place",
     "is_tokenizer_file",
     "plan_output",
+    "require_union_tokens",
     "sidecar_files",
+    "union_texts",
 ]
