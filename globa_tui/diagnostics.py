@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import sys
 import traceback
@@ -112,7 +113,9 @@ def fail(error: BaseException, *, debug: bool = False, stream: TextIO | None = N
 
 def say(text: str, *, stream: TextIO | None = None) -> None:
     """Print one line of talk on stderr, under the name of the program."""
-    print(f"globa-tui: {printable(text)}", file=stream or sys.stderr, flush=True)
+    # A terminal that hung up must not change how the program ends.
+    with contextlib.suppress(OSError):
+        print(f"globa-tui: {printable(text)}", file=stream or sys.stderr, flush=True)
 
 
 def _trace(error: BaseException) -> list[str]:

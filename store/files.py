@@ -311,7 +311,7 @@ class AppendFile:
             self._fd = -1
 
 
-def remove_stale(folder: Path, older_than: float = 0.0) -> int:
+def remove_stale(folder: Path, older_than: float = 0.0, name: str = "") -> int:
     """Remove temporary files that a killed process left in a folder.
 
     Parameters
@@ -320,6 +320,8 @@ def remove_stale(folder: Path, older_than: float = 0.0) -> int:
         Looked at without its subfolders.
     older_than : float
         Seconds; younger ones stay. Needed where other processes write too.
+    name : str
+        Only those of the file that was to have this name.
 
     Returns
     -------
@@ -330,8 +332,9 @@ def remove_stale(folder: Path, older_than: float = 0.0) -> int:
     if not folder.is_dir():
         return removed
     limit = time.time() - older_than
+    start = f".{name[:100]}{_MARK}" if name else "."
     for entry in list(os.scandir(folder)):
-        if not (entry.name.startswith(".") and _MARK in entry.name):
+        if not (entry.name.startswith(start) and _MARK in entry.name):
             continue
         with contextlib.suppress(OSError):
             status = entry.stat(follow_symlinks=False)

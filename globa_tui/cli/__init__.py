@@ -8,6 +8,7 @@ import os
 import sys
 from collections.abc import Sequence
 
+from globa_tui.cli.signals import ending_in_order
 from globa_tui.diagnostics import ExitCode, fail, say
 
 __all__ = ["run"]
@@ -24,7 +25,8 @@ def run(argv: Sequence[str]) -> int:
     debug = "--debug" in words[:options]
     words = [word for word in words[:options] if word != "--debug"] + words[options:]
     try:
-        return _invoke(words)
+        with ending_in_order():
+            return _invoke(words)
     except BrokenPipeError:
         return _reader_left()
     except (Exception, KeyboardInterrupt) as error:
