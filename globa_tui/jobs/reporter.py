@@ -42,7 +42,13 @@ class Reporter:
         self._writer: StatusWriter | None = None
         if folder is not None:
             clear_control(folder, kind)
-            self._writer = StatusWriter(folder, JobStatus.of_this_process(kind))
+            try:
+                self._writer = StatusWriter(folder, JobStatus.of_this_process(kind))
+            except StoreError:
+                # A merge needs nothing of the run but to read it: a run that is read-only cannot show its progress.
+                if kind != "merge":
+                    raise
+                self._folder = None
         self._thread = threading.Thread(target=self._keep_heartbeat, name="heartbeat", daemon=True)
 
     def __enter__(self) -> Reporter:
