@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor
 
+from analysis.alignment import RankAlignment, rank_alignment
 from analysis.basis import (
     PrincipalAngles,
     SideBasis,
@@ -17,6 +18,7 @@ from analysis.basis import (
     principal_angles,
 )
 from analysis.components import ComponentTable, component_table
+from analysis.conflict import ConflictSums, conflict_sums
 from analysis.core import core_matrix
 from analysis.decompose import TruncatedSVD, truncated_svd
 from analysis.errors import OptionsError
@@ -64,7 +66,9 @@ class LayerOptions:
 class LayerAnalysis:
     """Everything the analysis knows of one layer.
 
-    `overlaps[i]` compares task i with the anchor (None for the anchor). `pruned` are the C̃_i in float64.
+    `overlaps[i]`, `alignments[i]` and `conflicts[i]` compare task i with the anchor (None for the anchor itself; a
+    conflict also where a task vector is given by factors, whose entries are never formed). `pruned` are the C̃_i in
+    float64.
     """
 
     shape: tuple[int, int]
@@ -76,6 +80,8 @@ class LayerAnalysis:
     pruned: tuple[Float[Tensor, "rows cols"], ...]
     parts: ComponentTable
     overlaps: tuple[SubspaceOverlap | None, ...]
+    alignments: tuple[RankAlignment | None, ...]
+    conflicts: tuple[ConflictSums | None, ...]
 
 
 def analyse_layer(
@@ -119,7 +125,8 @@ def analyse_layer(
         svd, norm = _decomposed(weight, base, energy, options.dtype)
         svds.append(svd)
         norms.append(norm)
-    return _relate(base, tuple(norms), tuple(svds), options)
+    conflicts = tuple(_conflict(base, fine_tuned, task, options.anchor) for task in range(len(fine_tuned)))
+    return _relate(base, tuple(norms), tuple(svds), conflicts, options)
 
 
 def _decomposed(
@@ -139,8 +146,24 @@ def _decomposed(
     return truncated_svd(delta, energy), frobenius_norm(delta)
 
 
+def _conflict(
+    base: Shaped[Tensor, "rows cols"],
+    fine_tuned: Sequence[Shaped[Tensor, "rows cols"] | Product | None],
+    task: int,
+    anchor: int,
+) -> ConflictSums | None:
+    first, second = fine_tuned[anchor], fine_tuned[task]
+    if task == anchor or isinstance(first, Product) or isinstance(second, Product):
+        return None
+    return conflict_sums(base, base if first is None else first, base if second is None else second)
+
+
 def _relate(
-    base: Shaped[Tensor, "rows cols"], norms: tuple[float, ...], svds: tuple[TruncatedSVD, ...], options: LayerOptions
+    base: Shaped[Tensor, "rows cols"],
+    norms: tuple[float, ...],
+    svds: tuple[TruncatedSVD, ...],
+    conflicts: tuple[ConflictSums | None, ...],
+    options: LayerOptions,
 ) -> LayerAnalysis:
     """From decomposed task vectors to basis, interaction matrices, types and subspace overlaps."""
     values = [svd.singular_values for svd in svds]
@@ -163,6 +186,11 @@ def _relate(
             None if task == options.anchor else _overlap(svds, task, options.anchor, angles)
             for task in range(len(svds))
         ),
+        alignments=tuple(
+            None if task == options.anchor else rank_alignment(svds[options.anchor], svd)
+            for task, svd in enumerate(svds)
+        ),
+        conflicts=conflicts,
     )
 
 

@@ -54,6 +54,15 @@ _MEANING: Mapping[str, str] = {
     "blocks.none": "share of task 2's energy in neither space: conflict-free",
     "angles.left": "principal angles of the output spaces, counts for each 10 degrees from 0 to 90",
     "angles.right": "principal angles of the input spaces, counts for each 10 degrees from 0 to 90",
+    "alignment.first.left": "|cosine| of the two strongest output directions: 0 apart, 1 the same",
+    "alignment.first.right": "|cosine| of the two strongest input directions",
+    "alignment.mean.left": "the same, mean over the 32 strongest ranks",
+    "alignment.mean.right": "the same for the inputs, mean over the 32 strongest ranks",
+    "conflict.magnitude_change": "sum of |difference| over the sum of both magnitudes: 0 moved alike, 1 apart",
+    "conflict.sign_change": "share of entries that the two fine-tunes move in different directions, or only one moves",
+    "conflict.conflicting_magnitude_change": "magnitude change of those entries alone",
+    "conflict.cosine": "cosine of the two task vectors, entry by entry",
+    "conflict.zeros": "share of entries that a fine-tune leaves exactly as they were",
     "frozen": "whether a fine-tune left this tensor exactly as it was",
 }
 

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from analysis.components import type_picture
+from analysis.conflict import ConflictSums
 from analysis.layer import LayerAnalysis
 from analysis.merge.globa import PATTERNS
 from analysis.spectrum import effective_rank, knee, smallest_rank_reaching, stable_rank
@@ -43,8 +44,8 @@ def layer_record(layer: Layer, result: LayerAnalysis, anchor: int, seconds: floa
             "cross": result.parts.cross.tolist(),
             "task_energy": list(result.parts.task_energy),
         },
-        "alignment": {},
-        "conflict": {},
+        "alignment": _alignment(result),
+        "conflict": _conflict(result),
     }
 
 
@@ -92,6 +93,17 @@ def _overlap_arrays(result: LayerAnalysis, task: int, overlap: SubspaceOverlap, 
         )
         for side, angles in sides
     }
+    alignment = result.alignments[task]
+    if alignment is not None:
+        for side, values in (("left", alignment.left), ("right", alignment.right)):
+            about = f"|cosine| of the r-th {side} singular vectors of the two tasks"
+            arrays[f"alignment/{side}{suffix}"] = Array(numpy(values), "none", about, ("rank",))
+        arrays[f"alignment/similarity{suffix}"] = Array(
+            numpy(alignment.similarity),
+            "none",
+            "(u_a·u_b)² + (v_a·v_b)² of triplet a of the anchor and b of the other task, 0 to 2",
+            ("rank", "rank"),
+        )
     picture = type_picture(result.pruned[anchor], result.pruned[task])
     arrays[f"type_map{suffix}"] = Array(
         numpy(picture),
@@ -167,6 +179,33 @@ def _overlaps(result: LayerAnalysis) -> dict[str, Any]:
             "left": _histogram([overlap.left_angles for overlap in overlaps]),
             "right": _histogram([overlap.right_angles for overlap in overlaps]),
         },
+    }
+
+
+def _alignment(result: LayerAnalysis) -> dict[str, Any]:
+    """Alignment of the first triplets and the mean over the leading ones, the mean over the pairs with the anchor."""
+    found = [alignment for alignment in result.alignments if alignment is not None and len(alignment.left)]
+    if not found:
+        return {}
+    sides = {"left": [a.left for a in found], "right": [a.right for a in found]}
+    return {
+        name: {side: sum(float(pick(values)) for values in vectors) / len(found) for side, vectors in sides.items()}
+        for name, pick in (("first", lambda values: values[0]), ("mean", torch.mean))
+    }
+
+
+def _conflict(result: LayerAnalysis) -> dict[str, Any]:
+    """Conflict metrics over all pairs with the anchor together; empty where entries are never formed."""
+    found = [sums for sums in result.conflicts if sums is not None]
+    if not found:
+        return {}
+    total = sum(found, ConflictSums())
+    return {
+        "magnitude_change": total.magnitude_change_ratio,
+        "sign_change": total.sign_change_ratio,
+        "conflicting_magnitude_change": total.conflicting_magnitude_change_ratio,
+        "cosine": total.cosine,
+        "zeros": [zeros / total.entries if total.entries else None for zeros in total.zeros],
     }
 
 
