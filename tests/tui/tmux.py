@@ -34,7 +34,9 @@ class Tmux:
         """Start `globa-tui` with these arguments; its exit code is printed when it ends."""
         line = shlex.join([sys.executable, "-m", "globa_tui", *map(str, arguments)])
         environment = {**os.environ, "PYTHONPATH": str(ROOT), "LC_ALL": "C.UTF-8", "TERM": "xterm-256color"}
-        environment = {name: value for name, value in environment.items() if name not in ("TMUX", "NO_COLOR")}
+        # xdist sets COLUMNS and LINES, and Textual believes them.
+        foreign = ("TMUX", "NO_COLOR", "COLUMNS", "LINES")
+        environment = {name: value for name, value in environment.items() if name not in foreign}
         width, height = map(str, self._size)
         command = ["new-session", "-d", "-s", "test", "-x", width, "-y", height]
         self._tmux(*command, f"{line}; echo LEFT WITH $?; sleep 1000", environment=environment)
@@ -52,6 +54,7 @@ class Tmux:
         end = time.monotonic() + seconds
         while not all(part in (text := self.text()) for part in wanted):
             assert time.monotonic() < end, f"waited in vain for {wanted}:\n{text}"
+            assert "✖ FAILED" not in text, f"a job failed:\n{text}"
             time.sleep(0.15)
         return text
 
