@@ -7,7 +7,9 @@ part with each truncated task vector (`cross`) known for every layer,
     ‖M‖² = cᵀ G c,    ⟨M, τ_t⟩ = cᵀ X_t,
 
 so the norm of the update and its cosine to every fine-tune cost a few multiplications per layer: no tensor is read.
-What truncation removed, and tensors that were not analysed, are not in these numbers.
+Norms and cosines are relative to the whole task vectors where the record has their norms; the inner product with what
+truncation removed is taken as 0, which it is for the parts of the same fine-tune. Tensors that were not analysed are
+not in these numbers.
 """
 
 from __future__ import annotations
@@ -99,6 +101,8 @@ class EffectTable:
         if [array.shape for array in arrays] != shapes or not all(np.isfinite(array).all() for array in arrays):
             return False
         gram, cross, energy = arrays
+        whole = _whole_energy(record.get("norm"), self._tasks)
+        energy = energy if whole is None else whole
         self._gram[index] = 0.0
         self._cross[index] = 0.0
         self._gram[index][np.ix_(places, places)] = gram
@@ -149,6 +153,15 @@ class EffectTable:
 def as_array(coefficients: Mapping[str, float]) -> Floats:
     """Coefficients by name as an array in the order of `PATTERNS`."""
     return np.array([float(coefficients[pattern]) for pattern in PATTERNS])
+
+
+def _whole_energy(norm: object, tasks: int) -> Floats | None:
+    """‖τ_t‖² of the whole task vectors, when the record has all of them."""
+    norms = norm.get("task_vectors") if isinstance(norm, Mapping) else None
+    if not isinstance(norms, list) or len(norms) != tasks or not all(isinstance(n, int | float) for n in norms):
+        return None
+    squares = np.asarray(norms, dtype=float) ** 2
+    return squares if np.isfinite(squares).all() else None
 
 
 def _ratio(part: float, whole: float) -> float:

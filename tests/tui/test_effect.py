@@ -111,3 +111,14 @@ def test_fake_records_are_whole() -> None:
     """The made-up runs of these tests carry scalars that the table takes."""
     index = [layer for layer in layers(2) if layer["role"] == "matrix"]
     assert EffectTable.from_records([record(layer) for layer in index], 2).layers == len(index)
+
+
+def test_norms_of_the_whole_task_vectors_count() -> None:
+    """What truncation removed makes the update smaller in relation, and the cosine too."""
+    _, _, stored = made_up_layer(0, 2, 1)
+    truncated = EffectTable.from_records([stored], 2).estimate(np.ones(7))
+    norms = [2.0 * energy**0.5 for energy in stored["effect"]["task_energy"]]
+    whole = EffectTable.from_records([{**stored, "norm": {"task_vectors": norms}}], 2).estimate(np.ones(7))
+    assert whole.update_norm == pytest.approx(truncated.update_norm / 2)
+    assert whole.cosine == pytest.approx([value / 2 for value in truncated.cosine])
+    assert whole.kept == pytest.approx([value / 4 for value in truncated.kept])

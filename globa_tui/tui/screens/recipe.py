@@ -156,7 +156,7 @@ class RecipeScreen(InspectScreen):
             text.append(f"{values[0]:>9}", STYLES["dim"])
             text.append(f"{values[1]:>9}", "bold")
             text.append(f"{values[2]:>10}\n", STYLES["dim"])
-        text.append("Of truncated task vectors, without norms and what was not analysed.", STYLES["dim"])
+        text.append("Without norms, biases and what was not analysed.", STYLES["dim"])
         return text
 
 
