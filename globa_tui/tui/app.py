@@ -88,6 +88,8 @@ class InspectApp(App[int]):
             loop = asyncio.get_running_loop()
             for number, code in ((signal.SIGHUP, 129), (signal.SIGTERM, 143)):
                 loop.add_signal_handler(number, self.exit, None, code)
+        # Textual paints only what changed, but `fg` finds an empty screen.
+        self.app_resume_signal.subscribe(self, lambda _: self.refresh(layout=True), immediate=True)
         self.call_after_refresh(self.disk.start)
 
     def on_unmount(self) -> None:

@@ -8,13 +8,17 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
+from globa_tui.coefficients import PATTERNS
 from globa_tui.jobs.protocol import write_status
 from globa_tui.tui.widgets.row_table import RowTable
+from store.run import RunWriter
 from tests.tui.driving import opened, press, screen_text, settle
-from tests.tui.fake_run import make_run, make_status
+from tests.tui.fake_run import arrays, make_run, make_status, manifest, record
 
 SIZES = [(80, 24), (120, 40)]
 
@@ -224,3 +228,33 @@ async def test_damaged_records_leave_a_dash(tmp_path: Path) -> None:
     async with opened(run, (120, 40)) as (_, pilot):
         for keys in (["1"], ["3"], ["j", "s", "enter"], ["4"], ["5"]):
             assert "GLOBA" in await press(pilot, *keys)
+
+
+async def test_three_fine_tunes(tmp_path: Path) -> None:
+    index = manifest(1)
+    index["sources"].append({**index["sources"][2], "source": "models/prose", "path": "/models/prose"})
+    with RunWriter.create_or_resume(tmp_path / "three.globa", index) as writer:
+        for layer in index["layers"]:
+            if layer["role"] == "matrix":
+                writer.write_layer(with_third(record(layer)), arrays(layer))
+    async with opened(tmp_path / "three.globa", (120, 40)) as (app, pilot):
+        assert "Fine-tune 3" in screen_text(app)
+        assert "GLOBA" in await press(pilot, "3", "s", "enter")
+        text = await press(pilot, "4")
+    assert "9 of 9 layers" in text
+    assert "cosine to fine-tune 3" in text
+    assert "energy of fine-tune 3 kept" in text
+
+
+def with_third(made: dict[str, Any]) -> dict[str, Any]:
+    """A record of three fine-tunes, the third like the second."""
+    per_task = ("relative_size", "rank", "retained", "stable_rank", "effective_rank", "knee")
+    more = {key: [*made[key], made[key][1]] for key in per_task}
+    labels = ["C1", *(f"{name}@{task}" for task in (2, 3) for name in PATTERNS[1:])]
+    effect = {
+        "labels": labels,
+        "gram": np.eye(len(labels)).tolist(),
+        "cross": np.ones((len(labels), 3)).tolist(),
+        "task_energy": [9.0, 9.0, 9.0],
+    }
+    return {**made, **more, "effect": effect, "norm": {"base": 5.0, "task_vectors": [3.0, 3.0, 3.0]}}

@@ -41,6 +41,18 @@ def test_open_a_run_change_a_coefficient_undo_and_quit(whole_run: Path, tmp_path
     assert Recipe.read(whole_run / "recipes" / "current.yaml").coefficients["A"] == 0.0
 
 
+def test_suspend_and_continue_redraws_everything(whole_run: Path, tmp_path: Path) -> None:
+    with Tmux(tmp_path) as terminal:
+        terminal.run_in_shell("open", whole_run)
+        terminal.wait_for("22 of 23 layers")
+        terminal.keys("C-z")
+        terminal.wait_for("shell>")
+        assert "GLOBA" not in terminal.text()
+        terminal.keys("fg", "Enter")
+        terminal.wait_for("GLOBA", "Compared", "22 of 23 layers", "Stands out", "q Quit")
+        terminal.keys("C-q")
+
+
 def test_inspect_leave_return_and_merge(tmp_path: Path) -> None:
     """The whole way: start, lose the terminal in the middle of the job, come back, and merge."""
     run, out = tmp_path / "run.globa", tmp_path / "merged"

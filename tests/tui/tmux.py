@@ -12,6 +12,8 @@ from pathlib import Path
 from types import TracebackType
 
 ROOT = Path(__file__).parents[2]
+FOREIGN = ("TMUX", "NO_COLOR", "COLUMNS", "LINES")
+"""Not passed on; xdist sets COLUMNS and LINES, and Textual believes them."""
 
 
 class Tmux:
@@ -34,12 +36,21 @@ class Tmux:
         """Start `globa-tui` with these arguments; its exit code is printed when it ends."""
         line = shlex.join([sys.executable, "-m", "globa_tui", *map(str, arguments)])
         environment = {**os.environ, "PYTHONPATH": str(ROOT), "LC_ALL": "C.UTF-8", "TERM": "xterm-256color"}
-        # xdist sets COLUMNS and LINES, and Textual believes them.
-        foreign = ("TMUX", "NO_COLOR", "COLUMNS", "LINES")
-        environment = {name: value for name, value in environment.items() if name not in foreign}
+        environment = {name: value for name, value in environment.items() if name not in FOREIGN}
         width, height = map(str, self._size)
         command = ["new-session", "-d", "-s", "test", "-x", width, "-y", height]
         self._tmux(*command, f"{line}; echo LEFT WITH $?; sleep 1000", environment=environment)
+
+    def run_in_shell(self, *arguments: object) -> None:
+        """Start `globa-tui` from an interactive shell, which can stop and continue it."""
+        environment = {**os.environ, "PYTHONPATH": str(ROOT), "LC_ALL": "C.UTF-8", "TERM": "xterm-256color"}
+        environment = {name: value for name, value in environment.items() if name not in FOREIGN}
+        width, height = map(str, self._size)
+        self._tmux("new-session", "-d", "-s", "test", "-x", width, "-y", height, "sh -i", environment=environment)
+        # Written in two parts, so that the line itself is not taken for the prompt.
+        self.keys("PS1='she''ll> '", "Enter")
+        self.wait_for("shell>")
+        self.keys(shlex.join([sys.executable, "-m", "globa_tui", *map(str, arguments)]), "Enter")
 
     def keys(self, *keys: str) -> None:
         """Press keys, by tmux's names."""

@@ -47,7 +47,7 @@ class RecipeScreen(InspectScreen):
         return self.inspect.editor
 
     def tabs_right(self) -> Text:
-        return Text("target: whole model ", STYLES["dim"])
+        return Text("target: whole model " if self.size.width >= 70 else "", STYLES["dim"])
 
     def show_all(self) -> None:
         editor = self.editor
@@ -150,9 +150,9 @@ class RecipeScreen(InspectScreen):
         columns = [table.estimate(saved), table.estimate(now), table.estimate(as_array(dict.fromkeys(PATTERNS, 1.0)))]
         covered = f"{table.layers} of {model.counts.total} layers"
         text = Text()
-        text.append(f"{covered:<34}{'opened':>9}{'now':>9}{'all at 1':>10}\n", STYLES["dim"])
+        text.append(f"{covered:<27}{'opened':>9}{'now':>9}{'all at 1':>10}\n", STYLES["dim"])
         for name, values in _effect_rows(columns, model.tasks):
-            text.append(f"{name:<34}")
+            text.append(f"{name:<27}")
             text.append(f"{values[0]:>9}", STYLES["dim"])
             text.append(f"{values[1]:>9}", "bold")
             text.append(f"{values[2]:>10}\n", STYLES["dim"])
