@@ -12,7 +12,9 @@ import pytest
 from tests.cli.records import make_run
 
 HEAVY = {"torch", "textual", "h5py", "transformers", "numpy", "rich", "scipy", "huggingface_hub", "safetensors"}
-COMMANDS = (*("inspect", "open", "analyze", "show", "merge", "status", "pause", "resume", "cancel", "pack", "doctor"),)
+COMMANDS = (
+    *("inspect", "open", "analyze", "show", "merge", "check", "status", "pause", "resume", "cancel", "pack", "doctor"),
+)
 
 PROGRAM = """
 import json, sys

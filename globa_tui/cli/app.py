@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from globa_tui import __version__
-from globa_tui.cli import analyze, cancel, doctor, inspect, merge, open, pack, pause, resume, show, status
+from globa_tui.cli import analyze, cancel, check, doctor, inspect, merge, open, pack, pause, resume, show, status
 from globa_tui.diagnostics import ExitCode
 
 app = typer.Typer(
@@ -51,6 +51,7 @@ _add(open.open_run, "open", open.EXAMPLE)
 _add(analyze.analyze, "analyze", analyze.EXAMPLE)
 _add(show.show, "show", show.EXAMPLE)
 _add(merge.merge, "merge", merge.EXAMPLE)
+_add(check.check, "check", check.EXAMPLE)
 _add(status.status, "status", status.EXAMPLE)
 _add(pause.pause, "pause", pause.EXAMPLE)
 _add(resume.resume, "resume", resume.EXAMPLE)

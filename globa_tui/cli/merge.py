@@ -88,6 +88,9 @@ def merge(
             show_default=False,
         ),
     ] = False,
+    check: Annotated[
+        bool, typer.Option("--check/--no-check", help="Look at the result: would it load, is it whole?")
+    ] = True,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what would be done and print the recipe.", show_default=False)
     ] = False,
@@ -95,7 +98,7 @@ def merge(
     download: opt.DownloadOption = False,
     quiet: opt.QuietOption = False,
     as_json: opt.JsonOption = False,
-) -> None:
+) -> int:
     """Merge into a Hugging Face folder. From an analysis, straight from checkpoints, or as a recipe says."""
     from globa_tui.cli.build_recipe import MergeWords, recipe_of
     from globa_tui.cli.run_merge import dry_run as preview
@@ -104,4 +107,6 @@ def merge(
     words = MergeWords(coef or (), preset, method, param or (), skip_weights, dtype, shard_size, tokenizer_from, vocab)
     recipe = recipe_of(sources, words)
     choices = {"overwrite": overwrite, "device": device, "download": download, "allow_failed": allow_failed}
-    (preview if dry_run else run)(recipe, out, choices, quiet=quiet, as_json=as_json)
+    if dry_run:
+        return preview(recipe, out, choices, quiet=quiet, as_json=as_json)
+    return run(recipe, out, {**choices, "check": check}, quiet=quiet, as_json=as_json)

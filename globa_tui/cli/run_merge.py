@@ -11,15 +11,16 @@ from typing import TYPE_CHECKING, Any
 from globa_tui.cli.announce import say_findings
 from globa_tui.cli.build_recipe import refuse_unmatched
 from globa_tui.cli.signals import stopping_on_term
-from globa_tui.diagnostics import Interrupted, printable, say
+from globa_tui.diagnostics import ExitCode, Interrupted, printable, say
 from globa_tui.values import about_size
 
 if TYPE_CHECKING:
+    from globa_tui.jobs.check import CheckReport
     from globa_tui.jobs.merge import MergePlan
     from globa_tui.recipe import Recipe
 
 
-def run(recipe: Recipe, out: Path, choices: Mapping[str, Any], *, quiet: bool, as_json: bool) -> None:
+def run(recipe: Recipe, out: Path, choices: Mapping[str, Any], *, quiet: bool, as_json: bool) -> int:
     """Merge, and print where the result is.
 
     Raises
@@ -36,19 +37,44 @@ def run(recipe: Recipe, out: Path, choices: Mapping[str, Any], *, quiet: bool, a
     try:
         with display("merging", quiet=quiet) as shown, stopping_on_term() as watch:
             result = run_merge(recipe, out, options, shown.follow, watch)
-    except (KeyboardInterrupt, JobCancelledError):
-        msg = f"interrupted; {out} is as it was, nothing of this merge is left"
+    except KeyboardInterrupt:
+        msg = f"interrupted; {out} is as it was; the same command goes on where this one stopped"
         raise Interrupted(msg) from None
+    except JobCancelledError:
+        msg = f"cancelled; {out} is as it was, nothing of this merge is left"
+        raise Interrupted(msg) from None
+    if result.resumed:
+        say(f"{result.resumed} tensors were there already, from an earlier start of this merge")
     for name in result.passed_through:
         say(f"warning: {name}: its analysis failed, it was merged with the skip weights")
+    report = result.check
     if as_json:
-        values = {**asdict(result), "out": str(result.out)}
-        print(json.dumps({"schema": 1, "output": values.pop("out"), **values}))
+        plain = {
+            name: getattr(result, name) for name in ("tensors", "nbytes", "passed_through", "unmatched", "resumed")
+        }
+        found = report.to_dict() if report is not None else None
+        print(json.dumps({"schema": 1, "output": str(result.out), **plain, "check": found}))
     else:
         print(printable(result.out))
+    if report is None:
+        return ExitCode.DONE
+    _say_check(report, quiet=quiet)
+    return ExitCode.FAILED if report.failed else ExitCode.DONE
 
 
-def dry_run(recipe: Recipe, out: Path, choices: Mapping[str, Any], *, quiet: bool, as_json: bool) -> None:
+def _say_check(report: CheckReport, *, quiet: bool) -> None:
+    """Say what was not as it should be; in one line when all was."""
+    for item in report.items:
+        if item.state == "failed" or (item.state == "warning" and not quiet):
+            say(f"check {item.state}: {item.name}: {item.message}")
+    if not quiet and not report.failed:
+        passed = sum(item.state == "passed" for item in report.items)
+        largest = report.largest(1)
+        far = f"; farthest from the base: {largest[0][0]} ({largest[0][1].relative:.3f} of its norm)" if largest else ""
+        say(f"check: {passed} of {len(report.items)} passed, none failed{far}")
+
+
+def dry_run(recipe: Recipe, out: Path, choices: Mapping[str, Any], *, quiet: bool, as_json: bool) -> int:
     """Check everything that can be checked without reading a weight, and print the recipe."""
     from globa_tui.jobs.device import resolve_device
     from globa_tui.jobs.merge import MergeOptions, plan_merge
@@ -61,10 +87,17 @@ def dry_run(recipe: Recipe, out: Path, choices: Mapping[str, Any], *, quiet: boo
     check_place(out, [model.path for model in (plan.index.base, *plan.index.fine_tuned)], overwrite=options.overwrite)
     make_merger(plan.recipe, plan.index, plan.run, resolve_device(options.device))
     if as_json:
-        sizes = {"tensors": len(plan.index.layers), "nbytes": plan.output.nbytes, "files": len(plan.output.shards)}
+        sizes = {
+            "tensors": len(plan.output.tensors),
+            "nbytes": plan.output.nbytes,
+            "files": len(plan.output.shards),
+            "read": plan.read,
+            "memory": plan.memory,
+        }
         print(json.dumps({"schema": 1, "dry_run": True, "output": str(out), **sizes, "recipe": recipe.to_dict()}))
     else:
         print(recipe.to_yaml(), end="")
+    return ExitCode.DONE
 
 
 def _announce(plan: MergePlan, out: Path, *, quiet: bool) -> None:
@@ -78,7 +111,8 @@ def _announce(plan: MergePlan, out: Path, *, quiet: bool) -> None:
     free = about_size(free_bytes(out))
     files = len(plan.output.shards)
     size = f"{about_size(plan.output.nbytes)} in {files} file{'s' * (files != 1)}"
-    say(f"{len(plan.index.layers)} tensors, {size}, to {out}; {free} are free there")
+    say(f"{len(plan.output.tensors)} tensors, {size}, to {out}; {free} are free there")
+    say(f"reads {about_size(plan.read)}; a layer takes at most about {about_size(plan.memory)} of memory")
 
 
 def _status_folder(recipe: Recipe) -> Path | None:

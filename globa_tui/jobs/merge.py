@@ -11,6 +11,7 @@ import torch
 
 from analysis.errors import NotFiniteError
 from globa_tui import __version__
+from globa_tui.jobs.check import CheckReport, check_output
 from globa_tui.jobs.device import resolve_device
 from globa_tui.jobs.drift import Drift, measure
 from globa_tui.jobs.merge_layers import LayerMerger, make_merger
@@ -47,6 +48,8 @@ class MergeResult:
     """Tensors that an earlier start of the same merge had written."""
     drift: Mapping[str, Drift] = dataclasses.field(default_factory=dict[str, Drift], repr=False)
     """How far every floating tensor moved."""
+    check: CheckReport | None = dataclasses.field(default=None, repr=False)
+    """What a look at the result found, when it was asked for."""
 
 
 def run_merge(
@@ -94,9 +97,23 @@ def run_merge(
             unmatched=tuple(str(o) for o in recipe.unmatched(map(dataclasses.asdict, plan.index.layers))),
             resumed=resumed,
             drift=job.drift,
+            check=_checked(out, plan, job.drift, options) if options.check else None,
         )
-        reporter.complete(f"merged {result.tensors} tensors into {out}", output=str(out))
+        reporter.complete(f"merged {result.tensors} tensors into {out}{_fault(result.check)}", output=str(out))
         return result
+
+
+def _checked(out: Path, plan: MergePlan, drift: Mapping[str, Drift], options: MergeOptions) -> CheckReport:
+    sources = tuple(str(model.path) for model in (plan.index.base, *plan.index.fine_tuned))
+    vocabulary = plan.index.vocabulary
+    choice = vocabulary.choice if vocabulary is not None else None
+    return check_output(out, sources, drift, choice, allow_failed=options.allow_failed)
+
+
+def _fault(report: CheckReport | None) -> str:
+    """The first thing that failed, for a message."""
+    failed = [item for item in report.items if item.state == "failed"] if report is not None else []
+    return f"; check failed: {failed[0].message}" if failed else ""
 
 
 class _Merge:

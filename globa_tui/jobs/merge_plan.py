@@ -28,6 +28,8 @@ class MergeOptions:
     download: bool = False
     allow_failed: bool = False
     """Merge layers whose analysis failed as if they were no matrices; NaN and infinity then pass through."""
+    check: bool = False
+    """Look at the result once more: would it load, is it whole, how far is it from its sources?"""
     status_folder: Path | None = None
     """Run folder in which the job shows its status; None for a merge that nobody follows."""
 

@@ -84,6 +84,7 @@ def _merge(arguments: argparse.Namespace, folder: Path) -> None:
         device=arguments.device,
         status_folder=folder,
         allow_failed=arguments.allow_failed,
+        check=not arguments.no_check,
     )
     run_merge(Recipe.read(Path(arguments.recipe)), Path(arguments.out), options, on_start=_stop_on_signal)
 
@@ -117,6 +118,7 @@ def _parser() -> argparse.ArgumentParser:
     merge.add_argument("--device", default="auto")
     merge.add_argument("--overwrite", action="store_true")
     merge.add_argument("--allow-failed", action="store_true")
+    merge.add_argument("--no-check", action="store_true")
     return parser
 
 

@@ -1,0 +1,68 @@
+"""``globa-tui check``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from globa_tui.cli import options as opt
+
+if TYPE_CHECKING:
+    from globa_tui.jobs.check import CheckReport
+
+EXAMPLE = """
+globa-tui check merged
+globa-tui check merged --against ./base ./ft1 ./ft2 --json
+"""
+
+
+def check(
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="A merged model.")],
+    sources: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[FT1 FT2]", show_default=False, help="After --against BASE: the fine-tunes."),
+    ] = None,
+    against: Annotated[
+        str | None,
+        typer.Option(
+            "--against",
+            metavar="BASE",
+            help="Base it was made of, with its fine-tunes after it.  [default: its recipe's]",
+        ),
+    ] = None,
+    as_json: opt.JsonOption = False,
+) -> int:
+    """Look for faults in a merged model."""
+    import json
+
+    from globa_tui.diagnostics import ExitCode, UsageError
+    from globa_tui.jobs.check import check_output
+
+    if sources and against is None:
+        msg = "fine-tunes are given without --against BASE; name the base as well"
+        raise UsageError(msg)
+    if not out.exists():
+        msg = f"{out}: no such folder; name a merged model"
+        raise UsageError(msg)
+    report = check_output(out, (against, *(sources or ())) if against is not None else ())
+    if as_json:
+        print(json.dumps({"schema": 1, **report.to_dict()}))
+    else:
+        print_report(report)
+    return ExitCode.FAILED if report.failed else ExitCode.DONE
+
+
+def print_report(report: CheckReport) -> None:
+    """One line for everything that was looked at, and the tensors that moved farthest."""
+    from globa_tui.diagnostics import printable
+
+    for item in report.items:
+        print(f"{item.state:<8} {item.name:<13} {printable(item.message)}")
+    largest = report.largest()
+    if largest:
+        print("\nfarthest from the base, as a share of its norm (the sources in brackets):")
+    for name, drift in largest:
+        inputs = ", ".join(f"{value:.4f}" for value in drift.relative_inputs)
+        print(f"  {drift.relative:8.4f}  ({inputs})  {printable(name)}")
