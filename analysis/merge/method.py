@@ -139,6 +139,8 @@ class MergeMethod:
     """Paper or implementation whose reading is the default."""
     variants: Mapping[str, Mapping[str, Any]] = field(default_factory=lambda: _NO_VARIANTS)
     """Defaults that a variant changes, by its name; the first is the default one."""
+    models: int | None = None
+    """How many models it takes; None for any number."""
     prepare: Prepare | None = None
     """First passes over the checkpoint, for methods that look at the model as a whole."""
 
@@ -160,8 +162,11 @@ class MergeMethod:
         Raises
         ------
         OptionsError
-            If a parameter or variant is unknown, or a value is outside its range.
+            If a parameter or variant is unknown, a value outside its range, or the number of models not the method's.
         """
+        if tasks is not None and self.models not in (None, tasks):
+            msg = f"{self.name} is for {self.models} models, there are {tasks}; name other fine-tunes or another method"
+            raise OptionsError(msg)
         known = self.known(given)
         variant = self._variant(given)
         unknown = sorted(set(given) - set(known) - ({"variant"} if self.variants else set()))

@@ -23,7 +23,7 @@ def slerp(
     Parameters
     ----------
     task_vectors
-        τ_1 and τ_2 of one tensor.
+        τ_1 and τ_2 of one tensor; `MergeMethod.complete` refuses another number.
     context
         Holds the base weight W0.
     t
@@ -37,7 +37,7 @@ def slerp(
     Raises
     ------
     OptionsError
-        Unless there are exactly two models, and the base weight is known.
+        Unless the base weight is known.
 
     Notes
     -----
@@ -47,9 +47,6 @@ def slerp(
     ----------
     Shoemake, Animating rotation with quaternion curves, SIGGRAPH 1985; mergekit's ``slerp``.
     """
-    if len(task_vectors) != 2:
-        msg = f"slerp is for 2 models, there are {len(task_vectors)}; choose another method or name two fine-tunes"
-        raise OptionsError(msg)
     if context.base is None:
         msg = "slerp acts on whole weights: the base weight is needed"
         raise OptionsError(msg)
@@ -85,4 +82,5 @@ SLERP = MergeMethod(
     summary="spherical interpolation of two whole models",
     source="Shoemake 1985; mergekit",
     variants={"mergekit": {}},
+    models=2,
 )

@@ -39,7 +39,8 @@ def model_card(recipe: Recipe, index: Index) -> str:
 
 def _numbers(recipe: Recipe) -> Sequence[str]:
     if recipe.method != "globa":
-        return [*(f"- {printable(name)}: {printable(value)}" for name, value in recipe.params.items()), ""]
+        params = [f"- {printable(name)}: {printable(value)}" for name, value in recipe.params.items()]
+        return [*params, *(f"- {printable(override)}" for override in recipe.param_overrides), ""]
     lines = ["| target | coefficients |", "| --- | --- |", f"| model | {_cell(recipe.coefficients)} |"]
     lines += [f"| {_cell(override.target)} | {_cell(override.values)} |" for override in recipe.overrides]
     return [*lines, "", f"Method: {_CITATION}.", ""]
