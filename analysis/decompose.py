@@ -1,30 +1,40 @@
 """The truncated singular value decomposition of a task vector."""
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from analysis import range_finder
+from analysis.accuracy import EXACT, Accuracy, images_of, measure_accuracy
 from analysis.errors import DecompositionError, LinAlgError, OptionsError
 from analysis.spectrum import largest_rank_within, numerical_rank
-from analysis.task_vector import require_finite
+from analysis.task_vector import frobenius_norm, require_finite
 
 
 @dataclass(frozen=True)
 class TruncatedSVD:
-    """The leading part of ``τ = U Σ Vᵀ`` and the singular values of the whole.
+    """The leading part of ``τ = U Σ Vᵀ`` and what is known of the rest.
 
-    `left` is U (rows × rank), `right` is V (cols × rank), both with orthonormal columns in the working precision;
-    `singular_values` is the kept part of `spectrum`, which holds all min(rows, cols) values, largest first, in float64.
-    `method` says how they were found: ``gram`` (eigenvectors of the smaller Gram matrix) or ``svd`` (LAPACK).
+    `left` is U (rows × rank), `right` is V (cols × rank), both with orthonormal columns in the working precision.
+    `singular_values` is the kept part of `spectrum`, which holds every value that was computed, largest first, in
+    float64: all min(rows, cols) of them when `spectrum_complete`, else only those that the rank rule needed, or all
+    above the numerical rank. `total_energy` is ``‖τ‖_F²`` of the whole. `accuracy` was measured on these triplets.
+
+    `method` says how they were found: ``gram`` (eigenvectors of the smaller Gram matrix), ``range`` (randomised
+    subspace iteration), ``factors`` (from two thin factors) or ``svd`` (LAPACK).
     """
 
     left: Float[Tensor, "rows rank"]
     singular_values: Float[Tensor, " rank"]
     right: Float[Tensor, "cols rank"]
-    spectrum: Float[Tensor, " full"]
+    spectrum: Float[Tensor, " computed"]
     method: str
+    total_energy: float
+    spectrum_complete: bool
+    accuracy: Accuracy
 
     @property
     def rank(self) -> int:
@@ -36,14 +46,21 @@ class TruncatedSVD:
         """Energy of the truncated task vector, ``Σ_{j≤k} σ_j²``."""
         return float(self.singular_values.square().sum())
 
+    @property
+    def known_total(self) -> float | None:
+        """`total_energy` where the spectrum does not say it, else None; what the functions of `spectrum` take."""
+        return None if self.spectrum_complete else self.total_energy
+
 
 def truncated_svd(matrix: Float[Tensor, "rows cols"], energy: float) -> TruncatedSVD:
     """Decompose `matrix` and keep the largest rank whose energy stays within `energy`.
 
-    The eigenvectors of the smaller Gram matrix (``τᵀτ`` or ``ττᵀ``), formed and decomposed in float64, give one side;
-    the other follows as ``τ V Σ⁻¹``. That costs less than an SVD and, since everything small is float64, moves less
-    under rounding than an SVD in float32. Squaring loses what lies below ``σ_1 √eps``: where the smallest kept value
-    comes near that, LAPACK's SVD in float64 takes over.
+    Of three ways the cheapest that is accurate enough is taken. Where a randomised sketch holds the wanted energy, its
+    subspace iteration finds the leading triplets alone. Else the eigenvectors of the smaller Gram matrix (``τᵀτ`` or
+    ``ττᵀ``), formed and decomposed in float64, give one side; the other follows as ``τ V Σ⁻¹``. That costs less than an
+    SVD and, since everything small is float64, moves less under rounding than an SVD in float32. Squaring loses what
+    lies below ``σ_1 √eps``: where the smallest kept value comes near that, or where residual or orthogonality, measured
+    every time, miss the bound (`accuracy_bound`), LAPACK's SVD in float64 takes over.
 
     Parameters
     ----------
@@ -67,7 +84,7 @@ def truncated_svd(matrix: Float[Tensor, "rows cols"], energy: float) -> Truncate
     Notes
     -----
     With s = min(m, n): ``m n s`` for the Gram matrix, about ``9 s³`` for its eigenvectors, ``m n k`` for the other
-    side; memory 3 s² float64 besides the result.
+    side; memory 3 s² float64 besides the result. Or about ``12 m n l`` for a sketch of l < s/5 columns.
 
     References
     ----------
@@ -80,16 +97,14 @@ def truncated_svd(matrix: Float[Tensor, "rows cols"], energy: float) -> Truncate
         return _empty(matrix)
     if matrix.shape[0] < matrix.shape[1]:
         flipped = truncated_svd(matrix.mT, energy)
-        return TruncatedSVD(
-            left=flipped.right,
-            singular_values=flipped.singular_values,
-            right=flipped.left,
-            spectrum=flipped.spectrum,
-            method=flipped.method,
-        )
+        return replace(flipped, left=flipped.right, right=flipped.left)
     require_finite(matrix, "the matrix")
     scale = float(matrix.abs().max())
-    return _from_gram(matrix, energy, scale) or _from_lapack(matrix, energy)
+    for attempt in (_from_range, _from_gram):
+        found = attempt(matrix, energy, scale)
+        if found is not None and found.accuracy.within(matrix.dtype):
+            return found
+    return _from_lapack(matrix, energy)
 
 
 def _empty(matrix: Float[Tensor, "rows cols"]) -> TruncatedSVD:
@@ -100,11 +115,45 @@ def _empty(matrix: Float[Tensor, "rows cols"]) -> TruncatedSVD:
         right=matrix.new_zeros(cols, 0),
         spectrum=torch.zeros(min(rows, cols), dtype=torch.float64, device=matrix.device),
         method="gram",
+        total_energy=0.0,
+        spectrum_complete=True,
+        accuracy=EXACT,
+    )
+
+
+def _from_range(matrix: Float[Tensor, "rows cols"], energy: float, scale: float) -> TruncatedSVD | None:
+    """Decompose a tall matrix by subspace iteration; None where that would not be cheaper, or not accurate."""
+    if matrix.shape[1] < range_finder.SMALLEST_SIDE:
+        return None
+    total = frobenius_norm(matrix) ** 2 / scale**2
+    smallest = math.sqrt(matrix.shape[0]) * torch.finfo(matrix.dtype).eps
+    found = range_finder.leading_triplets(matrix, energy, total, smallest, scale)
+    if found is None:
+        return None
+    spectrum = found.values
+    rank = spectrum.shape[0] if energy == 1.0 else largest_rank_within(spectrum, energy, total * scale**2)
+    if float(spectrum[rank - 1]) < _resolved(matrix.dtype) * float(spectrum[0]):
+        return None
+    left, right = found.left[:, :rank].to(matrix.dtype), found.right[:, :rank].to(matrix.dtype)
+    # What is left of the energy is below the numerical rank: the other values are zero as far as τ can tell.
+    rest = total * scale**2 - float(spectrum.square().sum())
+    complete = rest <= (smallest * float(spectrum[0])) ** 2
+    if complete:
+        spectrum = torch.cat([spectrum, spectrum.new_zeros(matrix.shape[1] - spectrum.shape[0])])
+    return TruncatedSVD(
+        left=left.contiguous(),
+        singular_values=spectrum[:rank].clone(),
+        right=right.contiguous(),
+        spectrum=spectrum,
+        method="range",
+        total_energy=total * scale**2,
+        spectrum_complete=complete,
+        accuracy=measure_accuracy(images_of(matrix), left, spectrum[:rank], right),
     )
 
 
 def _from_gram(matrix: Float[Tensor, "rows cols"], energy: float, scale: float) -> TruncatedSVD | None:
-    """Decompose a tall matrix through ``τᵀτ``; None where the bound on its rounding is not met."""
+    """Decompose a tall matrix through ``τᵀτ``; None where squaring loses what is wanted."""
     try:
         eigenvalues, vectors = torch.linalg.eigh(_gram(matrix, scale))
     except LinAlgError:
@@ -114,13 +163,8 @@ def _from_gram(matrix: Float[Tensor, "rows cols"], energy: float, scale: float) 
     if float(spectrum[rank - 1]) < _resolved(matrix.dtype) * float(spectrum[0]):
         return None
     right = vectors.flip(1)[:, :rank]
-    return TruncatedSVD(
-        left=_times(matrix, right / spectrum[:rank]),
-        singular_values=spectrum[:rank].clone(),
-        right=right.to(matrix.dtype).contiguous(),
-        spectrum=spectrum,
-        method="gram",
-    )
+    left = _times(matrix, right / spectrum[:rank])
+    return _whole(matrix, left, spectrum, right.to(matrix.dtype).contiguous(), "gram")
 
 
 def _from_lapack(matrix: Float[Tensor, "rows cols"], energy: float) -> TruncatedSVD:
@@ -130,12 +174,28 @@ def _from_lapack(matrix: Float[Tensor, "rows cols"], energy: float) -> Truncated
         msg = f"the SVD of a {matrix.shape[0]}×{matrix.shape[1]} matrix did not converge in float64"
         raise DecompositionError(msg) from None
     rank = _rank(spectrum, energy, matrix)
+    left = left[:, :rank].to(matrix.dtype).contiguous()
+    return _whole(matrix, left, spectrum, right.mT[:, :rank].to(matrix.dtype).contiguous(), "svd")
+
+
+def _whole(
+    matrix: Float[Tensor, "rows cols"],
+    left: Float[Tensor, "rows rank"],
+    spectrum: Float[Tensor, " full"],
+    right: Float[Tensor, "cols rank"],
+    method: str,
+) -> TruncatedSVD:
+    """Put together a result whose spectrum is complete."""
+    values = spectrum[: left.shape[1]].clone()
     return TruncatedSVD(
-        left=left[:, :rank].to(matrix.dtype).contiguous(),
-        singular_values=spectrum[:rank].clone(),
-        right=right.mT[:, :rank].to(matrix.dtype).contiguous(),
+        left=left,
+        singular_values=values,
+        right=right,
         spectrum=spectrum,
-        method="svd",
+        method=method,
+        total_energy=float(spectrum.square().sum()),
+        spectrum_complete=True,
+        accuracy=measure_accuracy(images_of(matrix), left, values, right),
     )
 
 

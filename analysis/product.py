@@ -6,6 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from analysis.accuracy import measure_accuracy
 from analysis.decompose import TruncatedSVD
 from analysis.errors import AnalysisError, DecompositionError, LinAlgError, NotFiniteError, OptionsError
 from analysis.spectrum import largest_rank_within, numerical_rank
@@ -78,12 +79,21 @@ def truncated_svd_of_product(product: Product, energy: float, dtype: torch.dtype
     spectrum = torch.zeros(min(rows, cols), dtype=torch.float64, device=left.device)
     spectrum[: values.shape[0]] = values
     rank = min(largest_rank_within(values, energy), numerical_rank(values, max(rows, cols), dtype))
+    first, second = (left_basis @ first[:, :rank]).to(dtype), (right_basis @ second.mT[:, :rank]).to(dtype)
     return TruncatedSVD(
-        left=(left_basis @ first[:, :rank]).to(dtype),
+        left=first,
         singular_values=values[:rank].clone(),
-        right=(right_basis @ second.mT[:, :rank]).to(dtype),
+        right=second,
         spectrum=spectrum,
         method="factors",
+        total_energy=float(values.square().sum()),
+        spectrum_complete=True,
+        accuracy=measure_accuracy(
+            lambda inputs, outputs: (left @ (right @ inputs), right.mT @ (left.mT @ outputs)),
+            first,
+            values[:rank],
+            second,
+        ),
     )
 
 

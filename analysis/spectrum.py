@@ -7,14 +7,17 @@ from jaxtyping import Float
 from torch import Tensor
 
 
-def energy_curve(spectrum: Float[Tensor, " full"]) -> Float[Tensor, " full"]:
-    """Compute the cumulative energy ``E(k) = Σ_{j≤k} σ_j² / Σ σ²`` for k = 1 … in float64 (GLOBA, appendix, step 1)."""
+def energy_curve(spectrum: Float[Tensor, " computed"], total: float | None = None) -> Float[Tensor, " computed"]:
+    """Compute the cumulative energy ``E(k) = Σ_{j≤k} σ_j² / Σ σ²`` for k = 1 … in float64 (GLOBA, appendix, step 1).
+
+    `total` is ``Σ σ² = ‖τ‖_F²`` where `spectrum` holds only the leading values.
+    """
     squares = spectrum.double().square()
-    total = squares.sum()
-    return squares.cumsum(0) / total if float(total) > 0 else torch.zeros_like(squares)
+    whole = float(squares.sum()) if total is None else total
+    return squares.cumsum(0) / whole if whole > 0 else torch.zeros_like(squares)
 
 
-def largest_rank_within(spectrum: Float[Tensor, " full"], energy: float) -> int:
+def largest_rank_within(spectrum: Float[Tensor, " computed"], energy: float, total: float | None = None) -> int:
     """Count the leading values whose cumulative energy is at most `energy`: ``max(1, #{j : e_1+…+e_j ≤ energy})``.
 
     This is the rule of the authors' code for task vectors: it stops just under the threshold. 0 for a zero spectrum.
@@ -23,7 +26,15 @@ def largest_rank_within(spectrum: Float[Tensor, " full"], energy: float) -> int:
         return 0
     if energy >= 1.0:
         return spectrum.shape[0]
-    return max(1, int((energy_curve(spectrum) <= energy).sum()))
+    return max(1, int((energy_curve(spectrum, total) <= energy).sum()))
+
+
+def rank_reaching(spectrum: Float[Tensor, " computed"], energy: float, total: float | None = None) -> int | None:
+    """`smallest_rank_reaching` where `spectrum` may hold only the leading values; None where they do not reach it."""
+    if total is None:
+        return smallest_rank_reaching(spectrum, energy)
+    reached = torch.nonzero(energy_curve(spectrum, total) >= energy)
+    return int(reached[0]) + 1 if reached.numel() else None
 
 
 def smallest_rank_reaching(spectrum: Float[Tensor, " full"], energy: float) -> int:
@@ -51,10 +62,12 @@ def numerical_rank(spectrum: Float[Tensor, " full"], largest_side: int, dtype: t
     return int((spectrum > threshold).sum())
 
 
-def stable_rank(spectrum: Float[Tensor, " full"]) -> float:
+def stable_rank(spectrum: Float[Tensor, " computed"], total: float | None = None) -> float:
     """Compute ``‖τ‖_F² / σ_1²``, between 1 and the rank; 0 for a zero matrix."""
     squares = spectrum.double().square()
-    return float(squares.sum() / squares[0]) if squares.numel() and float(squares[0]) > 0 else 0.0
+    if squares.numel() == 0 or float(squares[0]) == 0.0:
+        return 0.0
+    return (float(squares.sum()) if total is None else total) / float(squares[0])
 
 
 def effective_rank(spectrum: Float[Tensor, " full"]) -> float:
@@ -67,15 +80,21 @@ def effective_rank(spectrum: Float[Tensor, " full"]) -> float:
     return math.exp(-float((share * share.log()).sum()))
 
 
-def knee(spectrum: Float[Tensor, " full"]) -> tuple[int, float]:
+def knee(
+    spectrum: Float[Tensor, " computed"], total: float | None = None, full: int | None = None
+) -> tuple[int, float] | None:
     """Find the knee of the energy curve: the rank whose point lies farthest above the chord from (0, 0) to (r, 1).
 
     Returns the rank (from 1) and the energy there, which is the η that the curve suggests (GLOBA, appendix, Figure 1
-    and step 2). (0, 0.0) for a zero matrix.
+    and step 2). (0, 0.0) for a zero matrix. Where `spectrum` holds only the leading of `full` values, the curve stays
+    above the chord's slope for as long as ``σ_k²/total > 1/full``; None where the leading values do not show its end.
     """
-    curve = energy_curve(spectrum)
+    curve = energy_curve(spectrum, total)
     if curve.numel() == 0 or float(curve[-1]) == 0.0:
         return 0, 0.0
+    count = curve.shape[0] if full is None else full
+    if total is not None and curve.shape[0] < count and float(spectrum[-1]) ** 2 * count > total:
+        return None
     ranks = torch.arange(1, curve.shape[0] + 1, dtype=torch.float64, device=curve.device)
-    best = int(torch.argmax(curve - ranks / curve.shape[0]))
+    best = int(torch.argmax(curve - ranks / count))
     return best + 1, float(curve[best])

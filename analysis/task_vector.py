@@ -51,7 +51,7 @@ def task_vector(
 
 def require_finite(tensor: Shaped[Tensor, "*shape"], what: str) -> None:
     """Raise `NotFiniteError` naming `what` when `tensor` holds NaN or infinity."""
-    bad = int((~torch.isfinite(tensor.to(torch.float64))).sum())
+    bad = int((~torch.isfinite(tensor)).sum())
     if bad:
         msg = f"{what} holds {bad} NaN or infinite entries of {tensor.numel()}"
         raise NotFiniteError(msg)

@@ -109,6 +109,7 @@ def complete(vectors: Float[Tensor, "dim rank"]) -> Float[Tensor, "dim dim"]:
     """Add orthonormal columns to nearly orthonormal ones until they span everything."""
     if vectors.shape[0] == vectors.shape[1]:
         return vectors
+    whole: Tensor
     whole, triangle = torch.linalg.qr(vectors, mode="complete")
     signs = torch.where(triangle.diagonal() < 0, -1.0, 1.0)
     whole[:, : vectors.shape[1]] *= signs

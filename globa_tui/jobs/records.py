@@ -10,9 +10,10 @@ import torch
 
 from analysis.components import type_picture
 from analysis.conflict import ConflictSums
+from analysis.decompose import TruncatedSVD
 from analysis.layer import LayerAnalysis
 from analysis.merge.globa import PATTERNS
-from analysis.spectrum import effective_rank, knee, smallest_rank_reaching, stable_rank
+from analysis.spectrum import effective_rank, knee, rank_reaching, stable_rank
 from analysis.subspaces import SubspaceOverlap
 from globa_tui.jobs.factors import factor_arrays
 from store.checkpoints import Layer
@@ -67,15 +68,18 @@ def layer_arrays(result: LayerAnalysis, anchor: int, factor_dtype: torch.dtype |
     """The arrays of a finished layer: spectra, angles, the type map, and the factors unless `factor_dtype` is None."""
     arrays: dict[str, Array] = {}
     for number, svd in enumerate(result.svds, 1):
-        arrays[f"spectrum/{number}"] = Array(
-            numpy(svd.spectrum), "weight", f"singular values of task vector {number}, before truncation", ("value",)
-        )
+        arrays[f"spectrum/{number}"] = Array(numpy(svd.spectrum), "weight", _about_spectrum(number, svd), ("value",))
     for task, overlap in enumerate(result.overlaps):
         if overlap is not None:
             arrays |= _overlap_arrays(result, task, overlap, anchor)
     if factor_dtype is not None:
         arrays |= factor_arrays(result, factor_dtype)
     return arrays
+
+
+def _about_spectrum(number: int, svd: TruncatedSVD) -> str:
+    which = "singular values" if svd.spectrum_complete else "leading singular values"
+    return f"{which} of task vector {number}, before truncation"
 
 
 def numpy(tensor: torch.Tensor) -> np.ndarray[Any, Any]:
@@ -115,13 +119,19 @@ def _overlap_arrays(result: LayerAnalysis, task: int, overlap: SubspaceOverlap, 
 
 
 def _spectrum_scalars(result: LayerAnalysis) -> dict[str, Any]:
-    spectra = [svd.spectrum for svd in result.svds]
-    knees = [knee(spectrum) for spectrum in spectra]
+    """What the spectra say; None where it takes values that were not computed."""
+    svds = result.svds
+    knees = [knee(svd.spectrum, svd.known_total, min(result.shape)) for svd in svds]
     return {
-        "stable_rank": [stable_rank(spectrum) for spectrum in spectra],
-        "effective_rank": [effective_rank(spectrum) for spectrum in spectra],
-        "rank_at": {f"{e:g}": [smallest_rank_reaching(spectrum, e) for spectrum in spectra] for e in RANK_ENERGIES},
-        "knee": [{"rank": rank, "energy": energy} for rank, energy in knees],
+        "spectrum_complete": [svd.spectrum_complete for svd in svds],
+        "accuracy": {
+            "residual": [svd.accuracy.residual for svd in svds],
+            "orthogonality": [svd.accuracy.orthogonality for svd in svds],
+        },
+        "stable_rank": [stable_rank(svd.spectrum, svd.known_total) for svd in svds],
+        "effective_rank": [effective_rank(svd.spectrum) if svd.spectrum_complete else None for svd in svds],
+        "rank_at": {f"{e:g}": [rank_reaching(svd.spectrum, e, svd.known_total) for svd in svds] for e in RANK_ENERGIES},
+        "knee": [dict(zip(("rank", "energy"), found or (None, None), strict=True)) for found in knees],
     }
 
 

@@ -11,6 +11,7 @@ from analysis.spectrum import (
     knee,
     largest_rank_within,
     numerical_rank,
+    rank_reaching,
     smallest_rank_reaching,
     stable_rank,
 )
@@ -67,3 +68,27 @@ def test_the_knee_is_farthest_above_the_chord():
     values = torch.tensor([1.0, 1.0, 1.0, 0.1, 0.1, 0.1], dtype=torch.float64)
     assert knee(values) == (3, pytest.approx(3 / 3.03))
     assert knee(torch.ones(1, dtype=torch.float64)) == (1, 1.0)
+
+
+def test_leading_values_with_the_total_say_what_the_whole_would():
+    whole = torch.arange(1, 101, dtype=torch.float64) ** -1.5
+    total = float(whole.square().sum())
+    part = whole[:20]
+    assert stable_rank(part, total) == pytest.approx(stable_rank(whole))
+    assert energy_curve(part, total).tolist() == pytest.approx(energy_curve(whole)[:20].tolist())
+    assert largest_rank_within(part, 0.9, total) == largest_rank_within(whole, 0.9)
+    assert rank_reaching(part, 0.95, total) == rank_reaching(whole, 0.95) == smallest_rank_reaching(whole, 0.95)
+    assert knee(part, total, 100) == pytest.approx(knee(whole))
+
+
+def test_what_the_leading_values_do_not_show_is_none():
+    whole = torch.ones(100, dtype=torch.float64)
+    whole[0] = 2.0
+    assert rank_reaching(whole[:20], 0.95, 103.0) is None
+    assert rank_reaching(whole[:20], 0.2, 103.0) == rank_reaching(whole, 0.2)
+    whole[1:] = torch.linspace(1.5, 0.5, 99)
+    total = float(whole.square().sum())
+    shown = knee(whole)
+    assert shown is not None
+    assert knee(whole[: shown[0] - 5], total, 100) is None
+    assert knee(whole[: shown[0] + 1], total, 100) == pytest.approx(shown)

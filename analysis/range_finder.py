@@ -1,0 +1,182 @@
+"""Leading singular triplets by randomised subspace iteration, for task vectors of low rank."""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from analysis.errors import LinAlgError
+
+SMALLEST_SIDE = 256
+"""Below this a full decomposition costs less than the bookkeeping."""
+
+_SEED = 4242
+_FIRST_SHARE = 16
+"""The first sketch has a 16th of the smaller side's columns: it costs a hundredth of a full decomposition."""
+_SECOND_SHARE = 6
+"""A sketch beyond a sixth of the smaller side costs as much as a full decomposition."""
+_PROMISING = 0.9
+"""Share of the wanted energy that the first sketch must hold for a larger one to be worth trying."""
+_ALL = 0.999
+"""The same where all of the energy is wanted: then the rest must be rounding."""
+_EARLY_STEPS = 2
+_EXACT_WORK = 0.5
+"""Steps in float64 times the share of columns in the sketch: what may be spent before a full one is cheaper."""
+
+
+@dataclass(frozen=True)
+class Leading:
+    """Leading triplets of a matrix, with every vector in float64 and values descending.
+
+    `count` triplets meet the tolerance; the others of the sketch do not and are left out.
+    """
+
+    left: Float[Tensor, "rows count"]
+    values: Float[Tensor, " count"]
+    right: Float[Tensor, "cols count"]
+
+
+def leading_triplets(
+    matrix: Float[Tensor, "rows cols"], energy: float, total: float, smallest: float, scale: float
+) -> Leading | None:
+    """Find the triplets that hold `energy` of ``‖τ‖_F²``, or None where that takes a full decomposition.
+
+    A seeded Gaussian sketch is multiplied by ``τᵀτ`` and re-orthonormalised, first in the dtype of τ, then in float64,
+    with a Rayleigh–Ritz step each time. The sketch is large enough when the energy it holds, compared with the known
+    total, exceeds what is wanted: then no singular value outside it can belong to the result. It has converged when
+    ``‖τᵀτ v − σ² v‖`` is below the tolerance for every kept triplet.
+
+    Parameters
+    ----------
+    matrix
+        A tall task vector in float32 or float64, finite and not zero.
+    energy
+        Share of the total that truncation may keep.
+    total
+        ``‖τ/scale‖_F²``.
+    smallest
+        Singular values below this share of σ_1 count as zero (numerical rank).
+    scale
+        Largest magnitude in τ, to keep squares in range.
+
+    Notes
+    -----
+    About ``12 m n l`` for a sketch of l columns and a spectrum that falls off behind the rank; ``4 m n l`` more for
+    each further step. It gives up after a first sketch of ``min(m, n)/16`` columns where the energy is spread wide,
+    and after one step in float64 where convergence is slow.
+
+    References
+    ----------
+    Halko, Martinsson and Tropp, 2011, algorithms 4.4 and 5.1.
+    """
+    side = matrix.shape[1]
+    first = _sketch(matrix, side // _FIRST_SHARE, scale)
+    promising = _ALL if energy == 1.0 else _PROMISING * energy
+    if _held(matrix, first, scale) < promising * total:
+        return None
+    try:
+        found = _refine(matrix, first, energy, total, smallest, scale)
+        if found is None:
+            second = _sketch(matrix, side // _SECOND_SHARE, scale)
+            found = _refine(matrix, second, energy, total, smallest, scale)
+    except LinAlgError:
+        return None
+    return found
+
+
+def _sketch(matrix: Float[Tensor, "rows cols"], size: int, scale: float) -> Float[Tensor, "cols size"]:
+    """Orthonormal columns near the leading right singular space, by a few steps in the dtype of τ."""
+    random = torch.randn(matrix.shape[1], size, generator=torch.Generator().manual_seed(_SEED), dtype=torch.float64)
+    space = random.to(matrix.device, matrix.dtype)
+    for _ in range(_EARLY_STEPS):
+        outputs = torch.linalg.qr(matrix @ (space / scale))[0]
+        space = torch.linalg.qr(matrix.mT @ outputs)[0]
+    return space
+
+
+def _held(matrix: Float[Tensor, "rows cols"], space: Float[Tensor, "cols size"], scale: float) -> float:
+    """Energy of ``τ/scale`` in a space."""
+    return float((matrix @ (space / scale)).double().square().sum())
+
+
+def _refine(
+    matrix: Float[Tensor, "rows cols"],
+    space: Float[Tensor, "cols size"],
+    energy: float,
+    total: float,
+    smallest: float,
+    scale: float,
+) -> Leading | None:
+    """Iterate in float64 until the wanted triplets have converged; None where the sketch is too small or too slow."""
+    wide = torch.linalg.qr(space.double())[0]
+    steps = int(_EXACT_WORK * matrix.shape[1] / max(space.shape[1], 1))
+    while steps > 0:
+        outputs = _forward(matrix, wide, scale)
+        squares, mixing = torch.linalg.eigh(outputs.mT @ outputs)
+        squares, mixing = squares.flip(0).clamp(min=0), mixing.flip(1)
+        count = _wanted(squares, energy, total, smallest)
+        if count is None:
+            return None
+        right, outputs = wide @ mixing, outputs @ mixing
+        image = _backward(matrix, outputs, scale)
+        error = float((image - right * squares).norm(dim=0)[:count].max())
+        missing = error / _tolerance(squares, count, matrix.dtype)
+        if missing <= 1.0:
+            values = squares[:count].sqrt()
+            return Leading(outputs[:, :count] / values, values * scale, right[:, :count])
+        # Each step shrinks the error by the ratio of the last value in the sketch to the last one wanted.
+        shrinks = float(squares[count - 1]) / max(float(squares[-1]), 1e-300)
+        steps -= 1
+        if math.log(missing) > steps * math.log(shrinks):
+            return None
+        wide = torch.linalg.qr(image)[0]
+    return None
+
+
+def _wanted(squares: Float[Tensor, " size"], energy: float, total: float, smallest: float) -> int | None:
+    """How many leading values decide the rank; None where the sketch cannot tell.
+
+    One more than the truncation keeps, so that the sum which exceeds the threshold is known too. Or all above the
+    numerical rank, when what the sketch leaves out, ``√(total − Σ σ²) ≥ σ_{l+1}``, is itself below it.
+    """
+    size = squares.shape[0]
+    floor = smallest**2 * float(squares[0])
+    above = int((squares > floor).sum())
+    within = int((squares.cumsum(0) <= energy * total).sum())
+    if within < above:
+        count = min(within + 1, above)
+    elif total - float(squares.sum()) <= 0.5 * floor:
+        count = above
+    else:
+        return None
+    # Leakage from outside the sketch dies off with the ratio of the first value outside to the last one wanted.
+    falls = float(squares[-1]) <= 0.5 * float(squares[count - 1])
+    return count if 0 < count < size and falls else None
+
+
+def _tolerance(squares: Float[Tensor, " size"], count: int, dtype: torch.dtype) -> float:
+    """Largest accepted ``‖τᵀτ v − σ² v‖``: a share of the smallest wanted σ², but not below rounding of the largest."""
+    share = 1e-11 if dtype == torch.float64 else 1e-8
+    rounding = 50 * torch.finfo(torch.float64).eps
+    return max(share * float(squares[count - 1]), rounding * float(squares[0]))
+
+
+def _forward(
+    matrix: Float[Tensor, "rows cols"], space: Float[Tensor, "cols size"], scale: float, chunk: int = 1024
+) -> Float[Tensor, "rows size"]:
+    """``(τ/scale) X`` in float64 by row chunks."""
+    space = space / scale
+    parts = [matrix[start : start + chunk].double() @ space for start in range(0, matrix.shape[0], chunk)]
+    return torch.cat(parts)
+
+
+def _backward(
+    matrix: Float[Tensor, "rows cols"], outputs: Float[Tensor, "rows size"], scale: float, chunk: int = 1024
+) -> Float[Tensor, "cols size"]:
+    """``(τ/scale)ᵀ Y`` in float64 by row chunks."""
+    result = outputs.new_zeros(matrix.shape[1], outputs.shape[1])
+    for start in range(0, matrix.shape[0], chunk):
+        result.addmm_(matrix[start : start + chunk].double().mT, outputs[start : start + chunk] / scale)
+    return result
