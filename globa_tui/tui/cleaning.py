@@ -14,6 +14,11 @@ from globa_tui.coefficients import PATTERNS
 STATUSES = ("done", "pending", "failed", "skipped")
 _LISTS = ("relative_size", "rank", "basis_rank", "retained", "stable_rank", "effective_rank")
 _TABLES = ("norm", "orthogonality", "blocks", "inner")
+_NESTED = ("patterns", "angles", "rank_at", "clusters", "knee")
+_UNREAD = frozenset({"decomposition", "spectrum_complete", "accuracy", "frozen", "stored", "pairs", "reason", "dtype"})
+"""Keys that no metric reads."""
+_KNOWN = _UNREAD.union(_LISTS, _TABLES, _NESTED)
+DEPTH = 3
 SIDES = ("left", "right")
 
 
@@ -37,7 +42,9 @@ def clean_record(record: Mapping[str, Any]) -> dict[str, Any]:
     clean |= {key: _table(record[key]) for key in _TABLES if type(record.get(key)) is dict}
     seconds = _number(record.get("seconds"))
     clean |= {"seconds": seconds} if seconds is not None else {}
-    return clean | _nested(record)
+    clean |= _nested(record)
+    # Whatever else a metric may read, as tables and lists of numbers.
+    return clean | {key: _any(record[key]) for key in record.keys() - clean.keys() - _KNOWN}
 
 
 def _reason(record: Mapping[str, Any], status: object) -> str | None:
@@ -63,6 +70,14 @@ def _nested(record: Mapping[str, Any]) -> dict[str, Any]:
     if type(record.get("knee")) is list:
         nested["knee"] = [_table(point) for point in record["knee"] if type(point) is dict]
     return nested
+
+
+def _any(value: Any, depth: int = 0) -> Any:
+    if depth < DEPTH and type(value) is dict:
+        return {key: _any(each, depth + 1) for key, each in value.items()}
+    if depth < DEPTH and type(value) is list:
+        return [_any(each, depth + 1) for each in value]
+    return _number(value)
 
 
 def _pattern(cell: object) -> dict[str, Any]:

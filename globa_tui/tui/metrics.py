@@ -1,12 +1,14 @@
 """The registry of numbers that the interface shows for a layer: adding one here adds it everywhere.
 
-Tables, sorting, the layer page and its explanations all read `METRICS`; nothing else knows a record's keys.
+The map, tables, sorting, filters, the layer page and its explanations all read `METRICS`; nothing else knows a record's
+keys. Another one is one more entry below, or one call of `register`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, ValuesView
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, Literal
 
 from globa_tui.coefficients import PATTERNS
@@ -51,6 +53,25 @@ class Metric:
     format: Callable[[float], str]
     per_task: bool = False
     show: Literal["table", "layer", "both"] = "both"
+
+    @property
+    def short(self) -> str:
+        """What a filter calls it."""
+        return self.key.removeprefix("share.")
+
+    @property
+    def unit(self) -> str:
+        """Sign behind the number, where it has one."""
+        return "%" if self.format is percent else ""
+
+    @property
+    def factor(self) -> float:
+        """What the number is multiplied with to be shown."""
+        return 100.0 if self.format is percent else 1.0
+
+    def text(self, value: float) -> str:
+        """A number with its unit."""
+        return self.format(value) + self.unit
 
     def value(self, record: Record) -> float | None:
         """The number that a table shows and sorts by: the largest over the fine-tunes."""
@@ -140,7 +161,7 @@ def _rank_at(energy: str) -> Callable[[Record], Values]:
     return _path("rank_at", energy)
 
 
-METRICS: tuple[Metric, ...] = (
+_BUILT_IN: tuple[Metric, ...] = (
     Metric(
         "size",
         "Size%",
@@ -292,12 +313,80 @@ METRICS: tuple[Metric, ...] = (
         _clustered,
         percent,
     ),
+    *(
+        Metric(
+            f"{key}.{side}",
+            f"{heading}{side[0].upper()}",
+            f"{title}, {words}",
+            f"|cos| of {side} vectors{which}",
+            _path("alignment", field, side),
+            decimal,
+            show="layer",
+        )
+        for key, field, heading, title, which in (
+            ("align1", "first", "Al1", "1st align", ", largest σ"),
+            ("align", "mean", "Al", "alignment", ", by rank, mean"),
+        )
+        for side, words in (("left", "outputs"), ("right", "inputs"))
+    ),
+    Metric(
+        "cosine",
+        "Cos",
+        "cosine",
+        "of the whole task vectors, -1 to 1",
+        _path("conflict", "cosine"),
+        decimal,
+        show="layer",
+    ),
+    Metric(
+        "conflict",
+        "Conf",
+        "conflict",
+        "‖τ1-τ2‖₁/(‖τ1‖₁+‖τ2‖₁): 0 same, 1 apart",
+        _path("conflict", "magnitude_change"),
+        decimal,
+        show="layer",
+    ),
+    Metric(
+        "conflict.sign",
+        "Sign%",
+        "conflict of signs",
+        "entries in % that move in opposite ways",
+        _path("conflict", "sign_change"),
+        percent,
+        show="layer",
+    ),
+    Metric(
+        "conflict.opposed",
+        "Oppo",
+        "conflict, opposed",
+        "the conflict of those entries alone",
+        _path("conflict", "conflicting_magnitude_change"),
+        decimal,
+        show="layer",
+    ),
     Metric("seconds", "Secs", "time", "seconds that the analysis took", _path("seconds"), seconds),
 )
 
-BY_KEY: Mapping[str, Metric] = {metric.key: metric for metric in METRICS}
+_REGISTRY: dict[str, Metric] = {}
+BY_KEY: Mapping[str, Metric] = MappingProxyType(_REGISTRY)
+METRICS: ValuesView[Metric] = _REGISTRY.values()
+"""All of them, in the order in which they are shown and cycled."""
 
 
-def sortable(keys: Iterable[str]) -> tuple[Metric, ...]:
-    """Metrics of the given table columns that are numbers to sort by."""
-    return tuple(BY_KEY[key] for key in keys if key in BY_KEY)
+def register(*metrics: Metric) -> None:
+    """Add metrics to everything that shows some; a key or a filter's name can be given only once."""
+    for metric in metrics:
+        taken = {other.short.lower() for other in METRICS}
+        if metric.key in _REGISTRY or metric.short.lower() in taken:
+            msg = f"there is a metric {metric.short!r} already"
+            raise ValueError(msg)
+        _REGISTRY[metric.key] = metric
+
+
+def unregister(key: str) -> None:
+    """Take a metric out again."""
+    del _REGISTRY[key]
+
+
+register(*_BUILT_IN)

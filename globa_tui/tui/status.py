@@ -79,7 +79,7 @@ EXPLAINED = {
     "cancelled": "Cancelled. Finished layers are kept; R on the job screen (5) resumes.",
     "complete": "Everything is done.",
     "failed": "The job failed; finished layers are kept; R on the job screen (5) resumes.",
-    "died": "The process is gone without a word (killed, or out of memory); finished layers are kept; R on the job screen (5) resumes.",
+    "died": "The process is gone (killed, out of memory); finished layers are kept; R on the job screen (5) resumes.",
     "lost": "The process exists but gave no sign of life for a while. It may hang on a disk or be suspended.",
 }
 
