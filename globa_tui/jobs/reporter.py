@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import threading
 import time
 from collections.abc import Callable
@@ -11,7 +12,7 @@ from types import TracebackType
 from typing import Any
 
 from globa_tui.jobs.progress import Estimator, Listener, Progress
-from globa_tui.jobs.protocol import JobStatus, Kind, StatusWriter, clear_control, take_control
+from globa_tui.jobs.protocol import JobStatus, Kind, StatusWriter, clear_control, read_status, take_control
 from store.errors import StoreError
 
 HEARTBEAT_SECONDS = 2.0
@@ -41,7 +42,10 @@ class Reporter:
         self._stop_asked = threading.Event()
         self._writer: StatusWriter | None = None
         if folder is not None:
-            clear_control(folder, kind)
+            known = read_status(folder, kind)
+            if known is None or known.pid != os.getpid() or known.state != "starting":
+                # A word for an earlier job. What came since this process first showed itself is meant for it.
+                clear_control(folder, kind)
             try:
                 self._writer = StatusWriter(folder, JobStatus.of_this_process(kind))
             except StoreError:
@@ -84,13 +88,13 @@ class Reporter:
         self.estimator.begin()
         self.update(current=name)
 
-    def layer_ended(self, cost: float, *, failed: bool = False) -> float:
-        """Count a layer; its seconds."""
+    def layer_ended(self, cost: float, *, failed: bool = False, count: int = 1) -> float:
+        """Count a layer, or several of this cost together; the seconds since the first of them started."""
         seconds = self.estimator.end(cost)
         now = self._progress
         self.update(
-            done=now.done + (not failed),
-            failed=now.failed + failed,
+            done=now.done + count * (not failed),
+            failed=now.failed + count * failed,
             cost_done=now.cost_done + cost,
             eta_seconds=self.estimator.left(now.cost_total - now.cost_done - cost),
         )

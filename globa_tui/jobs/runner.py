@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 
 from globa_tui.diagnostics import ExitCode, fail, message
-from globa_tui.jobs.protocol import JobStatus, Kind, StatusWriter, liveness, read_status
+from globa_tui.jobs.protocol import JobStatus, Kind, StatusWriter, clear_control, liveness, read_status
 from globa_tui.jobs.reporter import JobCancelledError, Reporter
 from globa_tui.jobs.settings import AnalysisRequest, AnalysisSettings
 from store.errors import RunBusyError
@@ -33,6 +33,7 @@ def main(argv: list[str] | None = None) -> int:
     except RunBusyError as error:
         return fail(error)
     # torch takes seconds to import: whoever waits for this job sees it start before that.
+    clear_control(folder, arguments.kind)
     StatusWriter(folder, JobStatus.of_this_process(arguments.kind))
     try:
         if arguments.kind == "analyze":

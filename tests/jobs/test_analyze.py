@@ -265,3 +265,18 @@ def test_a_second_job_leaves_the_status_of_the_first_alone(tmp_path, capsys):
         sleeper.kill()
         sleeper.wait()
     assert runner.main(["analyze", *asked.argv()]) == ExitCode.DONE
+
+
+def test_a_word_said_while_the_job_starts_is_heard(tmp_path, monkeypatch):
+    asked = request(tmp_path)
+    real = analyze.open_index
+
+    def slow(*sources, **options):
+        write_control(asked.store, "analyze", "cancel")
+        return real(*sources, **options)
+
+    monkeypatch.setattr(analyze, "open_index", slow)
+    assert runner.main(["analyze", *asked.argv()]) == ExitCode.INTERRUPTED
+    monkeypatch.setattr(analyze, "open_index", real)
+    write_control(asked.store, "analyze", "cancel")  # for a job that is over
+    assert runner.main(["analyze", *asked.argv()]) == ExitCode.DONE
