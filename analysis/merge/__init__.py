@@ -14,13 +14,13 @@ from analysis.merge.dare_ties import DARE_TIES
 from analysis.merge.iso_c import ISO_C
 from analysis.merge.iso_cts import ISO_CTS
 from analysis.merge.linear import LINEAR
-from analysis.merge.method import MergeMethod, Parameter, Preparation, Role, TensorContext
+from analysis.merge.method import BLOCK, MergeMethod, Parameter, Preparation, Role, TensorContext
 from analysis.merge.slerp import SLERP
 from analysis.merge.task_arithmetic import TASK_ARITHMETIC
 from analysis.merge.ties import TIES
 from analysis.merge.tsv_m import TSV_M
 
-__all__ = ["METHODS", "MergeMethod", "Parameter", "Preparation", "Role", "TensorContext", "merge_method"]
+__all__ = ["BLOCK", "METHODS", "MergeMethod", "Parameter", "Preparation", "Role", "TensorContext", "merge_method"]
 
 _ALONE = {
     method.name: method

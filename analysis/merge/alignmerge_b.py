@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from analysis.errors import OptionsError
-from analysis.merge.method import MergeMethod, Parameter, Preparation, TensorContext
+from analysis.merge.method import MergeMethod, Parameter, Preparation, Role, TensorContext
 from analysis.merge.triplets import RANK_CUT, RANK_TOLERANCE, cut_tolerance, leading_triplets, recomposed
 from analysis.merge.weights import task_weights
 
@@ -220,6 +220,11 @@ class AlignMergeB(MergeMethod):
 
 def alignmerge_b(bases: Mapping[str, MergeMethod]) -> AlignMergeB:
     """The method on top of any of `bases`."""
+
+    def by_entry(role: Role, complete: Mapping[str, Any]) -> bool:
+        balanced = role == "matrix" or (role == "embedding" and complete["align_embeddings"])
+        return not balanced and bases[complete["base_method"]].by_entry(role, complete)
+
     return AlignMergeB(
         name="alignmerge_b",
         function=balanced,
@@ -227,4 +232,5 @@ def alignmerge_b(bases: Mapping[str, MergeMethod]) -> AlignMergeB:
         summary="any method, then directions that several tasks push together are damped",
         source="AlignMerge, equation 9",
         bases=bases,
+        by_entry=by_entry,
     )

@@ -13,6 +13,7 @@ from analysis.merge.triplets import (
     RANK_CUT,
     RANK_TOLERANCE,
     Triplets,
+    averaged_by_entry,
     cut_tolerance,
     is_decomposed,
     leading_triplets,
@@ -135,4 +136,5 @@ ALIGNMERGE_O = MergeMethod(
     summary="shared leading direction, the rest orthogonal between tasks",
     source="AlignMerge, algorithm 1",
     variants=CUT_VARIANTS,
+    by_entry=averaged_by_entry,
 )

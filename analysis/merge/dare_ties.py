@@ -65,7 +65,7 @@ def _sources(
 ) -> Vectors:
     shares = per_task("density", density, len(task_vectors), 1.0)
     return [
-        partial(drop, vector, shares[model], rescale, seed, context.name, model)
+        partial(drop, vector, shares[model], rescale, seed, context.name, model, context.first)
         for model, vector in enumerate(task_vectors)
     ]
 
@@ -109,5 +109,8 @@ DARE_TIES = MergeMethod(
         "mergekit": {**_AS_A_PLUG_IN, "density": (1.0,), "rescale": "norm", "elect": "weighted", "combine": "sum"},
         "peft": {**_AS_A_PLUG_IN, "elect": "total", "combine": "count"},
     },
+    by_entry=lambda role, complete: (
+        complete["rescale"] != "norm" and (complete["trim"] == "global" or complete["trim_density"] == (1.0,))
+    ),
     prepare=_prepare,
 )

@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from analysis.merge.method import Parameter
+from analysis.merge.method import BLOCK, Parameter
 
 Rescale = Literal["inverse", "norm", "none"]
 
@@ -21,19 +21,33 @@ RESCALE = Parameter(
 )
 
 
-def keep_mask(shape: torch.Size, density: float, seed: int, name: str, model: int) -> Bool[Tensor, "..."]:
+def keep_mask(
+    shape: torch.Size, density: float, seed: int, name: str, model: int, first: int = 0
+) -> Bool[Tensor, "..."]:
     """Draw which entries of a tensor are kept: each with probability `density`, independently.
 
-    The generator's seed is the SHA-256 of seed, tensor name and model number, and it runs on the CPU: the mask is the
-    same whatever the order of tensors, the device and the number of threads.
+    Every block of `BLOCK` flat entries has a generator of its own, whose seed is the SHA-256 of seed, model number,
+    place of the block and tensor name, and which runs on the CPU: the mask is the same whatever the order of tensors,
+    the device and the number of threads, and for a part of the tensor, of which `first` is the place.
     """
-    digest = hashlib.sha256(f"{seed}\0{model}\0{name}".encode("utf-8", "surrogatepass")).digest()
-    generator = torch.Generator(device="cpu").manual_seed(int.from_bytes(digest[:8], "big") >> 1)
-    return torch.rand(shape, generator=generator, dtype=torch.float32, device="cpu") < density
+    kept = torch.empty(shape.numel(), dtype=torch.bool)
+    for start in range(0, shape.numel(), BLOCK):
+        words = f"{seed}\0{model}\0{first + start}\0{name}".encode("utf-8", "surrogatepass")
+        number = int.from_bytes(hashlib.sha256(words).digest()[:8], "big") >> 1
+        generator = torch.Generator(device="cpu").manual_seed(number)
+        part = kept[start : start + BLOCK]
+        torch.lt(torch.rand(part.shape, generator=generator, dtype=torch.float32, device="cpu"), density, out=part)
+    return kept.reshape(shape)
 
 
 def drop(
-    vector: Float[Tensor, "*shape"], density: float, rescale: Rescale, seed: int, name: str, model: int
+    vector: Float[Tensor, "*shape"],
+    density: float,
+    rescale: Rescale,
+    seed: int,
+    name: str,
+    model: int,
+    first: int = 0,
 ) -> Float[Tensor, "*shape"]:
     """Compute ``τ̂ = s · m ⊙ τ`` with a random mask m and ``s = 1/density`` (``inverse``) or ``‖τ‖₁/‖m⊙τ‖₁`` (``norm``).
 
@@ -43,7 +57,7 @@ def drop(
     """
     if density >= 1.0:
         return vector
-    mask = keep_mask(vector.shape, density, seed, name, model).to(vector.device)
+    mask = keep_mask(vector.shape, density, seed, name, model, first).to(vector.device)
     kept = torch.where(mask, vector, torch.zeros_like(vector))
     if rescale == "inverse":
         return kept.div_(density)

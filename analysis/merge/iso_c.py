@@ -11,6 +11,7 @@ from analysis.merge.triplets import (
     EMBEDDINGS,
     RANK_CUT,
     RANK_TOLERANCE,
+    averaged_by_entry,
     cut_tolerance,
     is_decomposed,
     leading_triplets,
@@ -66,4 +67,5 @@ ISO_C = MergeMethod(
     summary="sum of the task vectors with all singular values equal",
     source="Marczak et al., ICML 2025 and its code",
     variants=CUT_VARIANTS,
+    by_entry=averaged_by_entry,
 )

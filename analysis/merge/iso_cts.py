@@ -12,6 +12,7 @@ from analysis.merge.triplets import (
     EMBEDDINGS,
     RANK_CUT,
     RANK_TOLERANCE,
+    averaged_by_entry,
     cut_tolerance,
     is_decomposed,
     leading_triplets,
@@ -85,4 +86,5 @@ ISO_CTS = MergeMethod(
     summary="isotropic common space and isotropic spaces of single tasks",
     source="Marczak et al., ICML 2025 and its code",
     variants=CUT_VARIANTS,
+    by_entry=averaged_by_entry,
 )

@@ -6,7 +6,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from analysis.errors import OptionsError
-from analysis.merge.method import MergeMethod, Parameter, TensorContext
+from analysis.merge.method import MergeMethod, Parameter, TensorContext, always
 from analysis.merge.task_arithmetic import task_arithmetic
 from analysis.merge.weights import WEIGHT, task_weights
 
@@ -67,4 +67,5 @@ LINEAR = MergeMethod(
     summary="weighted average of the models",
     source="Wortsman et al., ICML 2022",
     variants={"paper": {}, "mergekit": {}},
+    by_entry=always,
 )

@@ -14,6 +14,9 @@ from analysis.errors import OptionsError
 Role = Literal["matrix", "embedding", "vector", "other"]
 """What a tensor is: a 2-D weight of a linear map, an embedding or output head, a 1-D tensor, or anything else."""
 
+BLOCK = 1 << 22
+"""Entries that are merged at a time where entries do not depend on each other."""
+
 ParameterKind = Literal["number", "numbers", "integer", "flag", "word"]
 
 
@@ -28,6 +31,9 @@ class TensorContext:
     """W0 in the dtype of the task vectors, for methods that act on whole weights."""
     prepared: object = None
     """What the method's first passes over the checkpoint found, see `Preparation`."""
+    first: int = 0
+    """Place of the first entry in the whole tensor, for a part of a tensor as `MergeMethod.by_entry` allows; a multiple
+    of `BLOCK`."""
 
 
 @dataclass(frozen=True)
@@ -122,6 +128,20 @@ class Preparation(Protocol):
 Prepare = Callable[[Sequence[Mapping[str, Any]], int], Preparation | None]
 """From the complete parameters of all tensors and the number of models to the passes that they need."""
 
+ByEntry = Callable[[Role, Mapping[str, Any]], bool]
+
+
+def _never(role: Role, complete: Mapping[str, Any]) -> bool:
+    del role, complete
+    return False
+
+
+def always(role: Role, complete: Mapping[str, Any]) -> bool:
+    """Every entry is merged on its own, whatever the tensor and the parameters."""
+    del role, complete
+    return True
+
+
 _NO_VARIANTS: Mapping[str, Mapping[str, Any]] = MappingProxyType({})
 
 
@@ -141,6 +161,8 @@ class MergeMethod:
     """Defaults that a variant changes, by its name; the first is the default one."""
     models: int | None = None
     """How many models it takes; None for any number."""
+    by_entry: ByEntry = _never
+    """Whether a tensor of a role may be merged in parts of its flat entries, with these complete parameters."""
     prepare: Prepare | None = None
     """First passes over the checkpoint, for methods that look at the model as a whole."""
 

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from analysis.merge.method import MergeMethod, Parameter, TensorContext, present
+from analysis.merge.method import MergeMethod, Parameter, TensorContext, always, present
 from analysis.merge.weights import SCALE, WEIGHT, task_weights
 
 NORMALIZE = Parameter("normalize", "flag", False, "divide by Σ w_i, unless that is 0")
@@ -59,4 +59,5 @@ TASK_ARITHMETIC = MergeMethod(
     summary="scaled sum of the task vectors",
     source="Ilharco et al., ICLR 2023; mlfoundations/task_vectors",
     variants={"paper": {}, "mergekit": {}},
+    by_entry=always,
 )

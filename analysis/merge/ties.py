@@ -151,5 +151,6 @@ TIES = MergeMethod(
         "mergekit": {"density": (1.0,), "trim": "tensor", "elect": "weighted", "combine": "mean"},
         "peft": {"trim": "tensor", "elect": "total", "combine": "count"},
     },
+    by_entry=lambda role, complete: complete["trim"] == "global" or complete["density"] == (1.0,),
     prepare=_prepare,
 )

@@ -1,7 +1,8 @@
 """Singular triplets, orthogonalisation, and the cut at the numerical rank, for the methods built on an SVD."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -9,7 +10,7 @@ from torch import Tensor
 
 from analysis.decompose import truncated_svd
 from analysis.errors import DecompositionError, LinAlgError
-from analysis.merge.method import Parameter, TensorContext, present
+from analysis.merge.method import Parameter, Role, TensorContext, present
 from analysis.merge.weights import task_weights
 
 RANK_CUT = Parameter(
@@ -129,6 +130,11 @@ def is_decomposed(task_vector: Float[Tensor, "*shape"], context: TensorContext, 
     if task_vector.ndim != 2 or task_vector.numel() == 0:
         return False
     return context.role == "matrix" or (context.role == "embedding" and embeddings == "svd")
+
+
+def averaged_by_entry(role: Role, complete: Mapping[str, Any]) -> bool:
+    """What is no matrix gets a mean, which each entry has on its own."""
+    return role != "matrix" and not (role == "embedding" and complete["embeddings"] == "svd")
 
 
 def scaled_mean(

@@ -11,6 +11,7 @@ from analysis.merge.triplets import (
     EMBEDDINGS,
     RANK_CUT,
     RANK_TOLERANCE,
+    averaged_by_entry,
     cut_tolerance,
     is_decomposed,
     leading_triplets,
@@ -79,4 +80,5 @@ TSV_M = MergeMethod(
     summary="leading singular triplets of every task, whitened together",
     source="Gargiulo et al., CVPR 2025 and its code",
     variants=CUT_VARIANTS,
+    by_entry=averaged_by_entry,
 )

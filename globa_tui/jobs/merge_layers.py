@@ -10,9 +10,10 @@ import torch
 
 from analysis.errors import NotFiniteError
 from analysis.layer import LayerOptions, analyse_layer
-from analysis.merge import Role, TensorContext, merge_method
+from analysis.merge import BLOCK, Role, TensorContext, merge_method
 from analysis.merge.globa import merged_delta, weighted_core
 from analysis.merge.task_arithmetic import task_arithmetic
+from analysis.product import Product
 from globa_tui.coefficients import GROUPS
 from globa_tui.estimate import analysed
 from globa_tui.jobs.factors import delta_from_factors
@@ -74,24 +75,46 @@ class MethodMerger:
 
     def see(self, layer: Layer, base: torch.Tensor, models: Models) -> None:
         if self.prepared is not None:
-            weight, deltas = task_vectors(base, models, _working(base))
-            self.prepared.see(deltas, self._context(layer, weight), self.params[layer.name])
+            for first, part, of_models in self._parts(layer, base, models):
+                weight, deltas = task_vectors(part, of_models, _working(base))
+                self.prepared.see(deltas, self._context(layer, weight, first), self.params[layer.name])
 
     def end_pass(self) -> None:
         if self.prepared is not None:
             self.prepared.end_pass()
 
     def merge(self, layer: Layer, base: torch.Tensor, models: Models) -> torch.Tensor:
+        parts = self._parts(layer, base, models)
+        if len(parts) == 1:
+            return self._merged(layer, base, models, 0)
+        merged = torch.empty(base.numel(), dtype=_working(base), device=base.device)
+        for first, part, of_models in parts:
+            merged[first : first + part.numel()] = self._merged(layer, part, of_models, first)
+        return merged.reshape(base.shape)
+
+    def _merged(self, layer: Layer, base: torch.Tensor, models: Models, first: int) -> torch.Tensor:
         weight, deltas = task_vectors(base, models, _working(base))
         try:
-            return weight + self.method.run(deltas, self._context(layer, weight), self.params[layer.name])
+            return weight + self.method.run(deltas, self._context(layer, weight, first), self.params[layer.name])
         except NotFiniteError:
             # NaN was let through so far; the SVD of a matrix with NaN does not exist, a mean does.
             self.passed_through.append(layer.name)
             return weight + task_arithmetic(deltas, weight=1.0 / len(deltas))
 
-    def _context(self, layer: Layer, weight: torch.Tensor) -> TensorContext:
-        return TensorContext(layer.name, role_of_layer(layer), weight, self.prepared)
+    def _parts(self, layer: Layer, base: torch.Tensor, models: Models) -> list[tuple[int, torch.Tensor, Models]]:
+        """The tensor in parts of flat entries where the method allows it, so that little of it is widened at a time."""
+        tensors = [model for model in models if not isinstance(model, Product)]
+        by_entry = self.method.by_entry(role_of_layer(layer), self.params[layer.name])
+        if base.numel() <= BLOCK or len(tensors) < len(models) or not by_entry:
+            return [(0, base, models)]
+        flat, others = base.reshape(-1), [None if one is None else one.reshape(-1) for one in tensors]
+        return [
+            (first, flat[first : first + BLOCK], [None if o is None else o[first : first + BLOCK] for o in others])
+            for first in range(0, base.numel(), BLOCK)
+        ]
+
+    def _context(self, layer: Layer, weight: torch.Tensor, first: int) -> TensorContext:
+        return TensorContext(layer.name, role_of_layer(layer), weight, self.prepared, first)
 
 
 class GlobaMerger:

@@ -281,3 +281,35 @@ def test_another_method_on_the_command_line_forgets_the_parameters(tmp_path):
     assert (changed.method, changed.params, changed.param_overrides) == ("tsv_m", {}, ())
     with pytest.raises(UsageError, match="is for the method globa"):
         recipe_of([str(path)], MergeWords(coef=["A=1"]))
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("variant", ["paper", "other"])
+def test_large_tensors_are_merged_in_parts_to_the_same_bytes(tmp_path, monkeypatch, method, variant):
+    """Blocks of 64 entries instead of 4 million; random masks belong to a block, so they change with its size."""
+    asked = sources(tmp_path, tasks=2)
+    params: dict[str, Any] = {"density": 0.6} if "dare" in method else {}
+    if variant == "other":
+        params |= {"embeddings": "svd"} if "embeddings" in METHODS[method].known({}) else {}
+        params |= {"variant": "mergekit"} if "mergekit" in METHODS[method].variants else {}
+    recipe = Recipe(**asked, method=method, params=params)
+    monkeypatch.setattr("analysis.merge.drop.BLOCK", 64)
+    run_merge(recipe, tmp_path / "whole")
+    monkeypatch.setattr("globa_tui.jobs.merge_layers.BLOCK", 64)
+    shown = []
+    kind = type(METHODS[method])
+    run = kind.run
+
+    def noting(self: Any, taus: Any, *rest: Any) -> torch.Tensor:
+        shown.append(taus[0].numel())
+        return run(self, taus, *rest)
+
+    monkeypatch.setattr(kind, "run", noting)
+    run_merge(recipe, tmp_path / "parts")
+    whole, parts = weights(tmp_path / "whole"), weights(tmp_path / "parts")
+    for name, weight in whole.items():
+        assert torch.equal(weight, parts[name]), name
+    by_entry = METHODS[method].by_entry("embedding", METHODS[method].complete(params, 2))
+    assert (shown.count(64) > 3) == by_entry
+    if variant == "paper":
+        assert by_entry == (method != "slerp"), "embeddings, the largest tensors, are merged in parts by default"
