@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import re
 
@@ -9,6 +10,7 @@ import pytest
 
 from analysis.merge import METHODS
 from demo.methods_table import MEASURED, PAGE, PARAMETERS, RESULTS, measured_table, parameter_tables
+from tests.cli.records import call
 
 TEXT = PAGE.read_text(encoding="utf-8")
 
@@ -36,8 +38,6 @@ def test_every_method_has_a_formula_and_a_place_among_the_tensors(name):
 @pytest.mark.parametrize("name", METHODS)
 def test_the_defaults_of_the_function_are_those_of_the_table(name):
     """A default stands twice in the code, in the signature and in the registry: they are one."""
-    import inspect
-
     method = METHODS[name]
     if name == "alignmerge_b":
         return
@@ -55,3 +55,8 @@ def test_every_known_parameter_of_alignmerge_b_is_in_its_table_or_in_that_of_its
             known = METHODS["alignmerge_b"].known({"base_method": base})
             own = {one.name for one in METHODS["alignmerge_b"].parameters}
             assert set(known) == own | {one.name for one in METHODS[base].parameters}
+
+
+def test_the_help_names_every_method():
+    words = " ".join(call("merge", "--help").out.split())
+    assert all(name.replace("_", "-") in words for name in ("globa", *METHODS))

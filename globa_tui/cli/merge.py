@@ -11,7 +11,7 @@ from globa_tui.cli import options as opt
 
 EXAMPLE = """
 globa-tui merge math-code -o merged --preset a-only --coef 'mlp:D-=0.5'
-globa-tui merge ./base ./ft1 ./ft2 -o merged --method task_arithmetic --param scale=0.4
+globa-tui merge ./base ./ft1 ./ft2 -o merged --method ties --param density=0.3 --param 'mlp:density=0.1'
 globa-tui merge merged/globa_recipe.yaml -o again
 """
 
@@ -44,11 +44,22 @@ def merge(
         ),
     ] = None,
     method: Annotated[
-        str | None, typer.Option("--method", metavar="NAME", help="Merge method.  [default: globa]")
+        str | None,
+        typer.Option(
+            "--method",
+            metavar="NAME",
+            help="globa, linear, task-arithmetic, ties, dare-linear, dare-ties, slerp, tsv-m, iso-c, iso-cts, "
+            "alignmerge-o or alignmerge-b.  [default: globa]",
+        ),
     ] = None,
     param: Annotated[
         list[str] | None,
-        typer.Option("--param", metavar="K=V", help="Parameter of the method; a comma list per fine-tune. Repeatable."),
+        typer.Option(
+            "--param",
+            metavar="K=V",
+            help="Parameter of the method, a comma list per fine-tune; also after 'mlp:', 'blocks 0-7:' and so on, "
+            "as for --coef. Repeatable.",
+        ),
     ] = None,
     skip_weights: Annotated[
         str | None,
