@@ -14,6 +14,11 @@ _MODEL_PATTERNS = (
     "generation_config.json",
     "*preprocessor_config.json",
     "processor_config.json",
+    "preprocessor.json",
+    "image_processor_config.json",
+    "video_processor_config.json",
+    "modules.json",
+    "sentence_bert_config.json",
 )
 _TOKENIZER_PATTERNS = (
     "tokenizer*.json",
