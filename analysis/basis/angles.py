@@ -8,6 +8,8 @@ from torch import Tensor
 
 from analysis.errors import LinAlgError
 
+_CLOSE = 1e-3
+"""Versines below this are computed from the sine: a difference of float32 bases errs by about 1e-7."""
 _RESOLVED = 1e-2
 """A level of `gram_svd` accepts values down to this share of its largest: squaring costs it a factor of 100 in eps."""
 
@@ -29,23 +31,26 @@ class PrincipalAngles:
     """Two spaces with orthonormal bases U_1 and U_2 against each other.
 
     `cross` is ``U_1ᵀ U_2 = P cos θ Qᵀ``, in float64. `cosines` are the min(k_1, k_2) cosines of the principal angles,
-    descending. `first` holds orthonormal columns p_1 … p_{k_1}, `second` q_1 … q_{k_2}: the leading ones are the
+    descending, and `versines` are 1 − cos θ, computed from sin θ where the angle is small, so that they are right
+    down to the square of the rounding of the bases. `first` holds orthonormal columns p_1 … p_{k_1}, `second`
+    q_1 … q_{k_2}: the leading ones are the
     principal vectors in pairs, the rest what has no partner.
     """
 
     cross: Float[Tensor, "first second"]
     cosines: Float[Tensor, " pairs"]
+    versines: Float[Tensor, " pairs"]
     first: Float[Tensor, "first first"]
     second: Float[Tensor, "second second"]
 
     @property
     def angles(self) -> Float[Tensor, " pairs"]:
         """Principal angles in radians, ascending."""
-        return self.cosines.arccos()
+        return 2 * (self.versines / 2).clamp(0, 1).sqrt().arcsin()
 
     def swapped(self) -> "PrincipalAngles":
         """Give the same angles with the two spaces in the other order."""
-        return PrincipalAngles(self.cross.mT, self.cosines, self.second, self.first)
+        return PrincipalAngles(self.cross.mT, self.cosines, self.versines, self.second, self.first)
 
 
 def principal_angles(first: Float[Tensor, "dim first"], second: Float[Tensor, "dim second"]) -> PrincipalAngles:
@@ -58,13 +63,42 @@ def principal_angles(first: Float[Tensor, "dim first"], second: Float[Tensor, "d
     """
     cross = cross_product(first, second)
     if cross.shape[0] > cross.shape[1]:
-        return _angles(cross.mT).swapped()
-    return _angles(cross)
+        return _angles(cross.mT, second, first).swapped()
+    return _angles(cross, first, second)
 
 
-def _angles(cross: Float[Tensor, "first second"]) -> PrincipalAngles:
+def _angles(
+    cross: Float[Tensor, "first second"], first: Float[Tensor, "dim first"], second: Float[Tensor, "dim second"]
+) -> PrincipalAngles:
     found = gram_svd(cross)
-    return PrincipalAngles(cross, found.values.clamp(max=1.0), found.left, complete(found.right))
+    cosines, right = found.values.clamp(max=1.0), complete(found.right)
+    return PrincipalAngles(cross, cosines, _versines(cross, first, second, cosines, right), found.left, right)
+
+
+def _versines(
+    cross: Float[Tensor, "first second"],
+    first: Float[Tensor, "dim first"],
+    second: Float[Tensor, "dim second"],
+    cosines: Float[Tensor, " pairs"],
+    right: Float[Tensor, "second second"],
+) -> Float[Tensor, " pairs"]:
+    """``1 − cos θ``; from ``sin θ = ‖(I − U_1U_1ᵀ) U_2 q‖`` where the difference would be rounding.
+
+    Two spaces of dimension dim share at least ``k_1 + k_2 − dim`` directions whatever they are: those versines are 0.
+    """
+    versines = 1 - cosines
+    shared = max(first.shape[1] + second.shape[1] - first.shape[0], 0)
+    close = int((versines < _CLOSE).sum())
+    versines[:shared] = 0.0
+    if close > shared:
+        mixed = right[:, shared:close]
+        square = versines.new_zeros(close - shared)
+        for start in range(0, first.shape[0], 1024):
+            rows = slice(start, start + 1024)
+            residual = second[rows].double() @ mixed - first[rows].double() @ (cross @ mixed)
+            square += residual.square().sum(dim=0)
+        versines[shared:close] = square / (1 + cosines[shared:close])
+    return versines
 
 
 def gram_svd(matrix: Float[Tensor, "rows cols"], *, left_only: bool = False) -> SmallSVD:

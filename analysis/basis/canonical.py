@@ -58,8 +58,10 @@ def canonical_basis(
     dtype = bases[0].dtype
     eigenvalues, vectors = concatenation_eigen(bases, angles)
     strengths = eigenvalues.clamp(min=0).sqrt()
-    rank = kept_rank(strengths, energy, smallest=_smallest_strength(dtype))
-    clusters = find_clusters(strengths[: _nonzero(strengths, dtype)], cluster_tolerance(dtype))
+    smallest = _smallest_strength(dtype, len(bases))
+    rank = kept_rank(strengths, energy, smallest)
+    resolved = int((strengths > smallest).sum())
+    clusters = find_clusters(strengths[:resolved], cluster_tolerance(dtype))
     coordinates = strengths[:, None] * vectors.mT
     weights = torch.cat([values.double() for values in singular_values])
     for start, stop in clusters:
@@ -76,7 +78,7 @@ def canonical_basis(
         vectors=basis * signs,
         coordinates=tuple(part.contiguous() for part in torch.split(coordinates, [b.shape[1] for b in bases], dim=1)),
         strengths=strengths[:rank].clone(),
-        clustered=clustered_mask(clusters, max(rank, _nonzero(strengths, dtype)))[:rank].to(basis.device),
+        clustered=clustered_mask(clusters, max(rank, resolved))[:rank].to(basis.device),
     )
 
 
@@ -106,7 +108,7 @@ def _two_task_eigen(found: PrincipalAngles) -> tuple[Float[Tensor, " total"], Fl
     alone_first = torch.cat([left[:, pairs:], left.new_zeros(second, first - pairs)])
     alone_second = torch.cat([right.new_zeros(first, second - pairs), right[:, pairs:]])
     ones = cosines.new_ones(first + second - 2 * pairs)
-    eigenvalues = torch.cat([1 + cosines, ones, (1 - cosines).flip(0)])
+    eigenvalues = torch.cat([1 + cosines, ones, found.versines.flip(0)])
     return eigenvalues, torch.cat([above, alone_first, alone_second, below.flip(1)], dim=1)
 
 
@@ -150,10 +152,11 @@ def polish(vectors: Float[Tensor, "dim rank"], sound: int) -> Float[Tensor, "dim
     return vectors
 
 
-def _smallest_strength(dtype: torch.dtype) -> float:
-    """Directions weaker than this are the rounding of shared ones (λ = 1 − cos θ below about 30 eps)."""
-    return math.sqrt(30 * torch.finfo(dtype).eps)
+def _smallest_strength(dtype: torch.dtype, tasks: int) -> float:
+    """Directions weaker than this are the rounding of shared ones.
 
-
-def _nonzero(strengths: Float[Tensor, " full"], dtype: torch.dtype) -> int:
-    return int((strengths > _smallest_strength(dtype)).sum())
+    For two tasks λ = 1 − cos θ comes from sin θ, which errs by about eps of the bases; for more it is an eigenvalue of
+    a Gram matrix, which errs by that itself.
+    """
+    rounding = 30 * torch.finfo(dtype).eps
+    return rounding if tasks == 2 else math.sqrt(rounding)

@@ -128,3 +128,16 @@ def test_empty_tasks_give_the_other_one_or_nothing(make):
     assert make([axes, none], list(values), 1.0).rank == 4
     assert make([none, axes], list(values)[::-1], 1.0).rank == 4
     assert make([none, none], [values[1]] * 2, 1.0).rank == 0
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("angle", [3e-5, 1e-4, 1e-3, 2.6e-3])
+def test_small_angles_are_kept(dtype, angle):
+    axes = orthonormal(64, 16, 3)
+    spaces = [axes[:, :8].to(dtype), (axes[:, :8] * math.cos(angle) + axes[:, 8:] * math.sin(angle)).to(dtype)]
+    found = canonical_basis(spaces, [decaying(8), decaying(8)], 1.0)
+    assert found.rank == 16
+    assert found.strengths[8:].tolist() == pytest.approx([math.sin(angle) / math.sqrt(2)] * 8, rel=1e-2)
+    assert identity_error(found.vectors) <= 1e-5
+    for space, coordinates in zip(spaces, found.coordinates, strict=True):
+        assert relative(found.vectors.double() @ coordinates, space) <= (1e-6 if dtype == torch.float32 else 1e-10)
