@@ -264,6 +264,46 @@ def write_atomic(path: Path, data: bytes, *, durable: bool = True) -> None:
         staged.publish()
 
 
+class NotPlainError(OSError):
+    """Something else than a plain file is where one should be: a link, a pipe, a device, a folder."""
+
+    def __init__(self) -> None:
+        super().__init__(errno.EINVAL, "not a plain file, and nothing else is followed; delete it")
+
+
+def open_plain(path: Path, flags: int = os.O_RDONLY) -> int:
+    """Open a file of a run, which a stranger may have made: no link is followed, no pipe waited for, no device read.
+
+    Returns
+    -------
+    int
+        Its descriptor.
+
+    Raises
+    ------
+    NotPlainError
+        It is anything but a plain file.
+    OSError
+        The operating system refuses.
+    """
+    try:
+        fd = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o666)
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.ENXIO, errno.EISDIR):
+            raise NotPlainError from error
+        raise
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
+        os.close(fd)
+        raise NotPlainError
+    return fd
+
+
+def read_plain(path: Path, limit: int = -1) -> bytes:
+    """Read a file of a run, or its first `limit` bytes; see `open_plain`."""
+    with os.fdopen(open_plain(path), "rb") as file:
+        return file.read(limit)
+
+
 class AppendFile:
     """A file that only grows, by whole lines.
 
@@ -276,7 +316,7 @@ class AppendFile:
     def __init__(self, path: Path) -> None:
         self.path = path
         with disk_errors(path):
-            self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o666)
+            self._fd = open_plain(path, os.O_RDWR | os.O_CREAT | os.O_APPEND)
         self._size = os.fstat(self._fd).st_size
 
     def append(self, data: bytes) -> None:

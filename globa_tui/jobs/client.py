@@ -15,6 +15,7 @@ from globa_tui.jobs.protocol import (
     Kind,
     liveness,
     log_path,
+    make_jobs_folder,
     read_status,
     write_control,
 )
@@ -55,14 +56,15 @@ def start(kind: Kind, argv: Sequence[str], run_folder: Path, *, module: str = RU
 
     Notes
     -----
-    A system that ends all processes of a user at logout (`KillUserProcesses` of logind, the end of a Slurm allocation)
+    ``-P`` keeps Python from importing out of the working folder, which may be a stranger's checkpoint. A system that ends all processes of a user at logout (`KillUserProcesses` of logind, the end of a Slurm allocation)
     ends this one too; the run then resumes where it was.
     """
     log = log_path(run_folder, kind)
-    files.make_folder(log.parent)
-    with files.disk_errors(log), log.open("ab") as output:
+    make_jobs_folder(run_folder)
+    append = os.O_WRONLY | os.O_APPEND | os.O_CREAT
+    with files.disk_errors(log), os.fdopen(files.open_plain(log, append), "ab") as output:
         return subprocess.Popen(
-            [sys.executable, "-m", module, kind, *argv],
+            [sys.executable, "-P", "-m", module, kind, *argv],
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
@@ -143,7 +145,7 @@ def log_tail(run_folder: Path, kind: Kind, lines: int = 20) -> list[str]:
     """Return the last lines a job printed, without blank ones; as they are, so escape them before showing."""
     path = log_path(run_folder, kind)
     try:
-        with path.open("rb") as file:
+        with os.fdopen(files.open_plain(path), "rb") as file:
             size = file.seek(0, os.SEEK_END)
             file.seek(max(0, size - _LOG_TAIL_BYTES))
             text = file.read().decode(errors="replace")

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args
 
 from store import files, process
-from store.errors import StoreError
+from store.errors import RunDamagedError, StoreError
 from store.run.layout import JOBS
 
 Kind = Literal["analyze", "merge"]
@@ -106,6 +106,15 @@ def log_path(folder: Path, kind: Kind) -> Path:
     return folder / JOBS / f"{kind}.log"
 
 
+def make_jobs_folder(folder: Path) -> None:
+    """Make the folder of the jobs' files; a link to another place, which a stranger's run may hold, is refused."""
+    path = folder / JOBS
+    if path.is_symlink():
+        msg = f"{path}: a link, and a run may not point outside its folder; delete it"
+        raise RunDamagedError(msg)
+    files.make_folder(path)
+
+
 def write_status(folder: Path, status: JobStatus) -> None:
     """Replace the status file, in one step.
 
@@ -122,7 +131,7 @@ def write_status(folder: Path, status: JobStatus) -> None:
         It could not be written; the old one is still there.
     """
     path = status_path(folder, status.kind)
-    files.make_folder(path.parent)
+    make_jobs_folder(folder)
     data = json.dumps(_finite(asdict(status)), ensure_ascii=True, allow_nan=False)
     files.write_atomic(path, data.encode(), durable=status.ended)
 
@@ -137,7 +146,7 @@ def _finite(values: Mapping[str, Any]) -> dict[str, Any]:
 
 def read_status(folder: Path, kind: Kind) -> JobStatus | None:
     """Read what a job says; None when there is none, or nothing that can be read."""
-    values = _read_json(status_path(folder, kind))
+    values = _read_json(status_path(folder, kind)) if not (folder / JOBS).is_symlink() else None
     if values is None:
         return None
     try:
@@ -149,8 +158,7 @@ def read_status(folder: Path, kind: Kind) -> JobStatus | None:
 
 def _read_json(path: Path) -> dict[str, Any] | None:
     try:
-        with path.open("rb") as file:
-            found = json.loads(file.read(_SIZE_LIMIT))
+        found = json.loads(files.read_plain(path, _SIZE_LIMIT))
     except (OSError, ValueError, RecursionError):
         return None
     return found if isinstance(found, dict) else None
@@ -258,7 +266,7 @@ def write_control(folder: Path, kind: Kind, command: Command) -> None:
         msg = f"unknown command {command!r}, expected one of {', '.join(COMMANDS)}"
         raise ValueError(msg)
     path = control_path(folder, kind)
-    files.make_folder(path.parent)
+    make_jobs_folder(folder)
     files.write_atomic(path, command.encode(), durable=False)
 
 
@@ -290,8 +298,7 @@ def clear_control(folder: Path, kind: Kind) -> None:
 
 def _read_command(path: Path) -> Command | None:
     try:
-        with path.open("rb") as file:
-            word = file.read(32).decode(errors="replace").strip()
+        word = files.read_plain(path, 32).decode(errors="replace").strip()
     except OSError:
         return None
     return next((command for command in COMMANDS if command == word), None)

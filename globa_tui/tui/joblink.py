@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
@@ -107,16 +108,17 @@ class JobLink:
 
     def _log(self, kind: Kind) -> Iterator[Message]:
         from globa_tui.jobs.protocol import log_path
+        from store import files
 
         place = log_path(self.folder, kind)
         try:
-            found = place.stat()
+            found = place.lstat()
         except FileNotFoundError:
             return
         stamp = (kind, found.st_size, found.st_mtime_ns)
         if stamp != self._log_stamp:
             self._log_stamp = stamp
-            with place.open("rb") as stream:
+            with os.fdopen(files.open_plain(place), "rb") as stream:
                 stream.seek(max(0, found.st_size - LOG_TAIL))
                 yield LogRead(kind, stream.read(LOG_TAIL).decode(errors="replace"))
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from globa_tui.recipe import Recipe
@@ -18,11 +19,36 @@ def read_recipe(place: Path, run: Path) -> Recipe | None:
     """
     from globa_tui.recipe import Recipe
 
-    if not place.exists():
+    if place.is_symlink() or not place.is_file():
         return None
     found = Recipe.read(place)
+    return _for_run(found, run) if found.method == "globa" else None
+
+
+def open_recipe(place: Path, run: Path, layers: Iterable[Mapping[str, Any]]) -> tuple[Recipe, list[str]]:
+    """The recipe of a file that a person named, applied to `run`, and what should be said about it.
+
+    Raises
+    ------
+    RecipeError
+        When it cannot be read, or is for another method than this interface edits.
+    """
+    from globa_tui.coefficients import RecipeError
+    from globa_tui.recipe import Recipe
+
+    found = Recipe.read(place)
     if found.method != "globa":
-        return None
+        msg = f"{place}: its method is {found.method}; here only globa has coefficients; use `globa-tui merge --recipe`"
+        raise RecipeError(msg)
+    recipe = _for_run(found, run)
+    lost = [str(override.target) for override in recipe.unmatched(layers)]
+    more = f" and {len(lost) - 1} more" if len(lost) > 1 else ""
+    return recipe, [f"no layer here belongs to {lost[0]}{more}"] if lost else []
+
+
+def _for_run(found: Recipe, run: Path) -> Recipe:
+    from globa_tui.recipe import Recipe
+
     return Recipe(
         run=str(run),
         coefficients=found.coefficients,

@@ -176,7 +176,7 @@ def open_file(path: Path, *, follow: bool = False) -> Iterator[h5py.File]:
     """
     import h5py
 
-    if not stat.S_ISREG(path.stat(follow_symlinks=follow).st_mode):
+    if not stat.S_ISREG(path.stat(follow_symlinks=follow).st_mode) or (not follow and path.parent.is_symlink()):
         msg = f"{path}: not a plain file, and a run may not point outside its folder; delete it and {_CURE}"
         raise RunDamagedError(msg)
     try:

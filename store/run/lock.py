@@ -12,13 +12,14 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 from store import files, process
-from store.errors import RunBusyError, StoreError
+from store.errors import RunBusyError, RunDamagedError, StoreError
 from store.run.layout import LOCK
 
 HEARTBEAT_SECONDS = 1.0
 """A heartbeat is written at most this often."""
 
 _UNFINISHED_SECONDS = 5.0
+_SIZE_LIMIT = 1 << 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,9 +56,13 @@ class LockInfo:
 def read_lock(folder: Path) -> LockInfo | None:
     """Who holds the lock of a run; None when nobody does, or the lock is unreadable."""
     try:
-        return _parse((folder / LOCK).read_bytes())
+        return _parse(_read(folder / LOCK))
     except OSError:
         return None
+
+
+def _read(path: Path) -> bytes:
+    return files.read_plain(path, _SIZE_LIMIT)
 
 
 def _parse(data: bytes) -> LockInfo | None:
@@ -130,8 +135,11 @@ class RunLock:
     def _clear_stale(self) -> None:
         """Remove the lock of a dead process, or say who holds it."""
         try:
-            data = self._path.read_bytes()
+            data = _read(self._path)
             written = self._path.stat().st_mtime
+        except files.NotPlainError as error:
+            msg = f"{self._path}: {error.strerror}"
+            raise RunDamagedError(msg) from error
         except OSError:
             return
         holder = _parse(data)
@@ -149,7 +157,7 @@ class RunLock:
         aside = self._path.with_name(f".{LOCK}.tmp-{self.info.pid}-{self.info.token}")
         with files.disk_errors(self._path, "take over"), contextlib.suppress(FileNotFoundError):
             files.rename(self._path, aside)
-            if aside.read_bytes() != expected:
+            if _read(aside) != expected:
                 with contextlib.suppress(FileExistsError):
                     os.link(aside, self._path)
             aside.unlink()
@@ -186,7 +194,7 @@ class RunLock:
 
     def _require(self) -> None:
         try:
-            holder = _parse(self._path.read_bytes())
+            holder = _parse(_read(self._path))
         except FileNotFoundError:
             if self._create():
                 return

@@ -49,7 +49,10 @@ def read_manifest(folder: Path) -> Manifest:
     path = folder / MANIFEST
     with files.disk_errors(path, "read"):
         try:
-            data = path.read_bytes()
+            data = files.read_plain(path)
+        except files.NotPlainError as error:
+            msg = f"{path}: {error.strerror}"
+            raise RunDamagedError(msg) from error
         except (FileNotFoundError, NotADirectoryError) as error:
             msg = f"{folder}: no run here; check the name, or start one with `globa-tui analyze … --store {folder}`"
             raise RunNotFoundError(msg) from error

@@ -130,7 +130,7 @@ class SummaryReader:
             New ones.
         """
         try:
-            with files.disk_errors(self._path, "read"), self._path.open("rb") as file:
+            with files.disk_errors(self._path, "read"), os.fdopen(files.open_plain(self._path), "rb") as file:
                 return self._read(file)
         except StoreError as error:
             if not isinstance(error.__cause__, FileNotFoundError):

@@ -86,7 +86,8 @@ class RunWriter:
     def _recover(self) -> dict[int, Record]:
         """Find what is whole on the disk, and write the summary anew where it says otherwise."""
         path = self.path / SUMMARY
-        data = path.read_bytes() if path.is_file() else b""
+        plain = path.is_file() and not path.is_symlink()
+        data = files.read_plain(path) if plain else b""
         found = latest_lines(data)
         heads = {index: record for index, (record, _) in found.items() if index in self._names}
         lines = {index: line for index, (_, line) in found.items()}
@@ -99,7 +100,7 @@ class RunWriter:
             if record is not heads.get(index) and index in heads:
                 lines[index] = dump_record({**(parse_record(lines[index]) or {}), **record})
         text = b"".join(lines[index] + b"\n" for index in whole)
-        if text != data or not path.is_file():
+        if text != data or not plain:
             files.write_atomic(path, text)
         return whole
 
@@ -144,9 +145,14 @@ class RunWriter:
 
     def write_record(self, record: Mapping[str, Any]) -> None:
         """Keep the record of a layer that has no arrays, being `failed` or `skipped`. See `write_layer`."""
-        checked = self._checked(record, STATUSES - {"done"})
-        self._lock.require()
-        self._append([checked])
+        self.write_records([record])
+
+    def write_records(self, records: Sequence[Mapping[str, Any]]) -> None:
+        """Keep the records of several layers that have no arrays, in one append. See `write_record`."""
+        checked = [self._checked(record, STATUSES - {"done"}) for record in records]
+        if checked:
+            self._lock.require()
+            self._append(checked)
 
     def _checked(self, record: Mapping[str, Any], statuses: frozenset[str] | set[str]) -> Record:
         index, name, status = record.get("index"), record.get("name"), record.get("status")
@@ -197,6 +203,10 @@ def _refuse_other_things(folder: Path) -> None:
 
 def _prepare(folder: Path, wanted: Manifest, fresh: bool) -> Manifest:
     """Make the folder ready under the lock, and return the manifest that counts."""
+    for name in (LAYERS, JOBS):
+        if (folder / name).is_symlink():
+            msg = f"{folder / name}: a link, and a run may not point outside its folder; put the folder itself there"
+            raise RunDamagedError(msg)
     for place in (folder, folder / LAYERS):
         files.remove_stale(place)
     # Other processes write here too, without the lock; theirs live for milliseconds.
@@ -223,9 +233,7 @@ def _throw_away(folder: Path) -> None:
     with files.disk_errors(folder, "remove the old layers"):
         (folder / SUMMARY).unlink(missing_ok=True)
         layers = folder / LAYERS
-        if layers.is_symlink():
-            layers.unlink()
-        elif layers.is_dir():
+        if layers.is_dir():
             shutil.rmtree(layers)
         files.sync_folder(folder)
 
