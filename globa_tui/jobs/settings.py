@@ -94,6 +94,8 @@ class AnalysisSettings:
             msg = f"unknown analysis setting {unknown[0]!r}; known are {', '.join(sorted(known))}"
             raise SettingsError(msg)
         plain = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
+        for name, value in plain.items():
+            _require_kind(name, value, getattr(cls, name))
         return cls(**cast("dict[str, Any]", plain))
 
 
@@ -115,6 +117,24 @@ class AnalysisRequest:
         line = ["--store", str(self.store), "--settings", json.dumps(self.settings.to_dict())]
         line += ["--fresh"] * self.fresh + ["--download"] * self.download
         return [*line, "--", self.base, *self.fine_tuned]
+
+
+def _require_kind(name: str, value: object, default: object) -> None:
+    """Refuse a value of another kind than the default's: runs and recipes come from strangers."""
+    if isinstance(default, tuple):
+        one: object = default[0] if default else ""
+        fits = isinstance(value, tuple) and all(_is_like(item, one) for item in value)
+    else:
+        fits = _is_like(value, default)
+    if not fits:
+        msg = f"analysis setting {name} is {value!r:.80}: expected something like {default!r}"
+        raise SettingsError(msg)
+
+
+def _is_like(value: object, default: object) -> bool:
+    if isinstance(default, float):
+        return isinstance(value, int | float) and not isinstance(value, bool)
+    return type(value) is type(default)
 
 
 def _require_shares(flag: str, values: tuple[float, ...]) -> None:
