@@ -20,12 +20,19 @@ import time
 import traceback
 from typing import Any, NoReturn
 
+from tests.trust import faults
+
 
 def start(request: dict[str, Any]) -> int | None:
     """Fork; the pid in the parent, None in the child, which is then ready to be the command."""
+    ready, tell = os.pipe()
     pid = os.fork()
+    os.close(tell if pid else ready)
     if pid:
+        os.read(ready, 1)
+        os.close(ready)
         return pid
+    request["tell"] = tell
     os.setsid()
     os.chdir(request["folder"])
     os.environ.update(request["environment"])
@@ -59,9 +66,8 @@ def wait(pid: int, seconds: float) -> int | None:
 
 
 def be_command(request: dict[str, Any]) -> int:
-    from tests.trust import faults
-
     plan = faults.install()
+    os.close(request["tell"])
     try:
         if request.get("runner"):
             from globa_tui.jobs.runner import main
@@ -97,6 +103,10 @@ def serve() -> int:
         if pid is None:
             try:
                 code = be_command(request)
+            except KeyboardInterrupt:  # before the program began
+                signal.signal(signal.SIGINT, signal.SIG_DFL)
+                os.kill(os.getpid(), signal.SIGINT)
+                raise
             except BaseException:
                 traceback.print_exc()
                 code = 99
