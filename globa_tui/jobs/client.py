@@ -56,7 +56,9 @@ def start(kind: Kind, argv: Sequence[str], run_folder: Path, *, module: str = RU
 
     Notes
     -----
-    ``-P`` keeps Python from importing out of the working folder, which may be a stranger's checkpoint. A system that ends all processes of a user at logout (`KillUserProcesses` of logind, the end of a Slurm allocation)
+    ``-P`` keeps Python from importing out of the working folder, which may be a stranger's checkpoint.
+
+    A system that ends all processes of a user at logout (`KillUserProcesses` of logind, the end of a Slurm allocation)
     ends this one too; the run then resumes where it was.
     """
     log = log_path(run_folder, kind)

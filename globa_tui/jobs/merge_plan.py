@@ -144,7 +144,7 @@ def _require_analysed(run: Run, *, allow_failed: bool) -> None:
     if states["failed"] and not allow_failed:
         count, first = len(states["failed"]), states["failed"][0]
         msg = (
-            f"{run.path}: the analysis of {count} layers failed (first: {first}); mend the source and resume, "
-            "or --allow-failed averages them"
+            f"{run.path}: the analysis of {count} layers failed (first: {first}); mend the source and "
+            "analyse again with --fresh, or --allow-failed averages them"
         )
         raise RunIncompleteError(msg)

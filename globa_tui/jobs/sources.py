@@ -7,7 +7,7 @@ import platform
 from collections.abc import Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from globa_tui import __version__
 from globa_tui.jobs.settings import AnalysisSettings
@@ -78,7 +78,8 @@ def require_unchanged(manifest: Mapping[str, Any], index: Index, run: Path) -> N
     Raises
     ------
     RunForeignError
-        Naming the file and what differs. Times may differ: a copied checkpoint is the same checkpoint.
+        Naming the file and what differs. The time of a file may differ when the checkpoint lies at another place, for a
+        copy is the same checkpoint; at the same place it was written anew.
     """
     for entry, checkpoint in zip(manifest["sources"], (index.base, *index.fine_tuned), strict=True):
         now = {file.path.name: file for file in checkpoint.files}
@@ -86,8 +87,14 @@ def require_unchanged(manifest: Mapping[str, Any], index: Index, run: Path) -> N
             found = now.get(file["name"])
             if found is None or (found.size, found.header_sha256) != (file["size"], file["header_sha256"]):
                 size = "missing" if found is None else f"{found.size:,} bytes"
-                msg = (
-                    f"{checkpoint.path}: {file['name']} is not the file that {run} was computed from "
-                    f"({file['size']:,} bytes then, {size} now); restore it, or analyse again"
-                )
-                raise RunForeignError(msg)
+                _refuse(checkpoint, file["name"], run, f"{file['size']:,} bytes then, {size} now")
+            if str(checkpoint.path.absolute()) == entry["path"] and found.mtime_ns != file["mtime_ns"]:
+                _refuse(checkpoint, file["name"], run, "it was written since")
+
+
+def _refuse(checkpoint: Checkpoint, file: str, run: Path, why: str) -> NoReturn:
+    msg = (
+        f"{checkpoint.path}: {file} is not the file that {run} was computed from ({why}); "
+        "restore it, or analyse again with --fresh"
+    )
+    raise RunForeignError(msg)
