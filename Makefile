@@ -10,13 +10,15 @@ BIN := $(VENV)/bin
 RUNTIME := $(VENV)/.runtime
 DEV := $(VENV)/.dev
 
-.PHONY: help demo demo-train test check lint format bench clean
+.PHONY: help demo demo-train test check lint format bench soak audit clean
 
 help:
 	@echo "make demo        analyse the demo family, merge it twice, evaluate, open the terminal interface"
 	@echo "make test        run the tests"
+	@echo "make soak        kill, disturb and mislead the program for ten minutes; renew docs/reliability.md"
 	@echo "make check       format, lint, types, imports and tests: what CI runs"
 	@echo "make demo-train  train the demo family again (about half an hour on two cores)"
+	@echo "make bench       measure speed and memory as ratios (BENCH_ARGS=--full for the large ones)"
 	@echo "make format      format the code"
 
 $(RUNTIME): pyproject.toml
@@ -41,6 +43,12 @@ demo-train: $(RUNTIME)
 test: $(DEV)
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
+NOTES ?= build/trust-notes.jsonl
+soak: $(DEV)
+	@mkdir -p $(dir $(NOTES)) && rm -f $(NOTES)
+	GLOBA_SOAK=1 GLOBA_TRUST_NOTES=$(abspath $(NOTES)) $(BIN)/python -m pytest tests/trust -n 2 --dist loadgroup
+	$(BIN)/python -m tests.trust.table $(NOTES)
+
 lint: $(DEV)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -49,6 +57,9 @@ lint: $(DEV)
 	$(BIN)/lint-imports
 
 check: lint test
+
+bench: $(RUNTIME)
+	$(BIN)/python -m benchmarks $(BENCH_ARGS)
 
 format: $(DEV)
 	$(BIN)/ruff format .

@@ -3,28 +3,40 @@
 from __future__ import annotations
 
 import dataclasses
+import time
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 
 from analysis.errors import AnalysisError
-from analysis.layer import LayerOptions, analyse_layer
+from analysis.layer import analyse_layer
 from globa_tui.estimate import analysed, most_factor_bytes
 from globa_tui.jobs.device import resolve_device
 from globa_tui.jobs.factors import factor_dtype
+from globa_tui.jobs.layer_options import layer_options
 from globa_tui.jobs.progress import Listener, Progress, matrix_cost
 from globa_tui.jobs.records import layer_arrays, layer_record, plain, record_head
 from globa_tui.jobs.relatedness import unrelated_warnings
 from globa_tui.jobs.reporter import Reporter
-from globa_tui.jobs.settings import AnalysisRequest, AnalysisSettings
+from globa_tui.jobs.settings import AnalysisRequest, AnalysisSettings, SettingsError
 from globa_tui.jobs.sources import open_index, run_manifest
 from globa_tui.jobs.weights import LayerWeights
 from store.checkpoints import Index, Layer
 from store.errors import DiskFullError
 from store.files import free_bytes
-from store.run import RunWriter, run_folder
+from store.run import Array, RunWriter, run_folder
 
 __all__ = ["Progress", "Summary", "run_analysis"]
+
+_MANY_LAYERS = 256
+"""From so many layers on, small ones share a file; below, each has its own and is written at once."""
+_WORK_PER_WRITE = 4.0
+"""Small layers wait until their work took this many times as long as the last write."""
+_GROUP_SECONDS = 1.0
+_GROUP_LAYERS = 64
+_GROUP_BYTES = 1 << 22
+"""Most that waits to be written; what is larger goes at once."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,6 +56,7 @@ def run_analysis(
     request: AnalysisRequest,
     listener: Listener = lambda progress: None,
     on_start: Callable[[Reporter], None] = lambda reporter: None,
+    warn: Callable[[str], None] = lambda text: None,
 ) -> Summary:
     """Analyse what is not yet finished of a run.
 
@@ -55,6 +68,8 @@ def run_analysis(
         Called with the progress after every layer.
     on_start
         Given the reporter before the first layer, so that a signal handler can stop the job.
+    warn
+        Given every warning about the checkpoints before the first layer.
 
     Raises
     ------
@@ -72,8 +87,9 @@ def run_analysis(
     index.require_mergeable()
     device = resolve_device(settings.device)
     warnings = unrelated_warnings(index)
+    for warning in warnings:
+        warn(str(warning["message"]))
     chosen = _choose(index, settings)
-    _require_space(request, settings, [layer for layer in chosen if layer is not None])
     with (
         RunWriter.create_or_resume(
             run_folder(request.store), run_manifest(index, settings, warnings), fresh=request.fresh
@@ -81,6 +97,7 @@ def run_analysis(
         Reporter("analyze", writer.path, listener, writer.heartbeat) as reporter,
     ):
         on_start(reporter)
+        _require_space(request, settings, [c for c in chosen if c is not None and c.index not in writer.finished])
         job = _Analysis(index, settings, device, writer, reporter)
         job.run(chosen)
         return job.summary(tuple(str(warning["message"]) for warning in warnings))
@@ -89,6 +106,10 @@ def run_analysis(
 def _choose(index: Index, settings: AnalysisSettings) -> list[Layer | None]:
     """Per tensor of the base: the layer when it is to be analysed, else None."""
     names = {layer["name"] for layer in analysed([dataclasses.asdict(layer) for layer in index.layers], settings)}
+    if not names:
+        kinds = ", ".join(dict.fromkeys(layer.kind for layer in index.layers if layer.role == "matrix")) or "none"
+        msg = f"--include and --exclude leave no matrix to analyse; kinds there are: {kinds}"
+        raise SettingsError(msg)
     return [layer if layer.name in names else None for layer in index.layers]
 
 
@@ -110,15 +131,8 @@ class _Analysis:
     ) -> None:
         self.index, self.settings, self.device = index, settings, device
         self.writer, self.reporter = writer, reporter
-        self.options = LayerOptions(
-            svd_energy=settings.svd_energy,
-            eta=settings.eta,
-            basis_energy=settings.basis_energy,
-            basis=settings.basis,
-            anchor=settings.anchor - 1,
-            dtype=torch.float64 if settings.precision == "float64" else torch.float32,
-        )
-        self.computed = 0
+        self.options = layer_options(settings)
+        self.pending = _Pending(writer, reporter)
 
     def run(self, chosen: Sequence[Layer | None]) -> None:
         layers = [layer for layer in chosen if layer is not None]
@@ -131,9 +145,12 @@ class _Analysis:
         )
         self._skip(chosen)
         with LayerWeights(self.index, self.device) as weights:
-            for layer in layers:
-                if layer.index not in self.writer.finished:
-                    self._analyse(layer, weights)
+            try:
+                for layer in layers:
+                    if layer.index not in self.writer.finished:
+                        self._analyse(layer, weights)
+            finally:
+                self.pending.flush()
         failed = self.reporter.progress.failed
         self.reporter.complete(f"{failed} layers failed" if failed else "all layers analysed")
 
@@ -143,33 +160,75 @@ class _Analysis:
             done=sum(record["status"] == "done" for record in records),
             failed=tuple(str(record["name"]) for record in records if record["status"] == "failed"),
             skipped=sum(record["status"] == "skipped" for record in records),
-            computed=self.computed,
+            computed=self.pending.written,
             warnings=warnings,
         )
 
     def _skip(self, chosen: Sequence[Layer | None]) -> None:
         """Record why every other tensor is not analysed."""
-        for layer, choice in zip(self.index.layers, chosen, strict=True):
-            if choice is None and layer.index not in self.writer.finished:
-                self.writer.write_record({**record_head(layer, "skipped"), "reason": _skip_reason(layer)})
+        self.writer.write_records(
+            [
+                {**record_head(layer, "skipped"), "reason": _skip_reason(layer)}
+                for layer, choice in zip(self.index.layers, chosen, strict=True)
+                if choice is None and layer.index not in self.writer.finished
+            ]
+        )
 
     def _analyse(self, layer: Layer, weights: LayerWeights) -> None:
         cost = matrix_cost(layer.shape)
         self.reporter.layer_started(layer.name)
+        start = time.monotonic()
         base, models = weights.read(layer)
         try:
             result = analyse_layer(base, models, self.options)
         except AnalysisError as error:
+            self.pending.flush()
             self.writer.write_record(record_head(layer, "failed", f"{layer.name}: {error}"))
             self.reporter.layer_ended(cost, failed=True)
             return
         del base, models
         keep = factor_dtype(layer.dtype, self.settings.precision) if self.settings.factors else None
         arrays = layer_arrays(result, self.options.anchor, keep)
-        record = layer_record(layer, result, self.options.anchor, self.reporter.estimator.elapsed())
-        self.writer.write_layer(plain(record), arrays)
-        self.computed += 1
-        self.reporter.layer_ended(cost)
+        record = layer_record(layer, result, self.options.anchor, time.monotonic() - start)
+        self.pending.add(plain(record), arrays, cost)
+
+
+class _Pending:
+    """Finished layers on their way to the disk: a large one at once, small ones many to a file.
+
+    Writing costs milliseconds whatever the size. So layers wait until their work has taken some times as long as the
+    last write did, at most a second. A layer is counted when it is written.
+    """
+
+    def __init__(self, writer: RunWriter, reporter: Reporter) -> None:
+        self._writer, self._reporter = writer, reporter
+        self._grouped = len(writer.manifest["layers"]) >= _MANY_LAYERS
+        self._items: list[tuple[dict[str, Any], dict[str, Array]]] = []
+        self._bytes = 0
+        self._cost = 0.0
+        self._last_write = 0.0
+        self.written = 0
+
+    def add(self, record: dict[str, Any], arrays: dict[str, Array], cost: float) -> None:
+        """Take a finished layer; it is written now, or with the next ones."""
+        self._items.append((record, arrays))
+        self._cost += cost
+        self._bytes += sum(array.values.nbytes for array in arrays.values())
+        patience = min(_WORK_PER_WRITE * self._last_write, _GROUP_SECONDS)
+        full = self._bytes > _GROUP_BYTES or len(self._items) >= _GROUP_LAYERS
+        if not self._grouped or full or self._reporter.estimator.elapsed() >= patience:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write what waits."""
+        if self._items:
+            items, cost = self._items, self._cost
+            self._items, self._cost, self._bytes = [], 0.0, 0
+            start = time.monotonic()
+            self._writer.write_layers(items)
+            self._last_write = time.monotonic() - start
+            self.written += len(items)
+            self._reporter.layer_ended(cost, count=len(items))
 
 
 def _skip_reason(layer: Layer) -> str:

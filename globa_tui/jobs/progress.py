@@ -43,16 +43,18 @@ class Estimator:
         self._started: float | None = None
 
     def begin(self) -> None:
-        """A layer starts."""
-        self._started = time.monotonic()
+        """A layer starts, or the first of several that will end together."""
+        if self._started is None:
+            self._started = time.monotonic()
 
     def elapsed(self) -> float:
-        """Seconds since the layer in work started."""
+        """Seconds since what is in work started."""
         return time.monotonic() - self._started if self._started is not None else 0.0
 
     def end(self, cost: float) -> float:
-        """A layer has ended; its seconds."""
+        """What was in work has ended; its seconds."""
         seconds = self.elapsed()
+        self._started = None
         if cost > 0:
             self._rates.append(seconds / cost)
         return seconds

@@ -1,0 +1,117 @@
+"""Peak memory and time of whole commands, each in a process of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from benchmarks.measure import Row
+
+GIB = 1 << 30
+
+_CHILD = """
+import json, resource, sys, time
+start, cpu = time.monotonic(), time.process_time()
+exec(sys.argv[1])
+peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+print(json.dumps({"peak": peak, "wall": time.monotonic() - start, "cpu": time.process_time() - cpu, **globals().get("extra", {})}))
+"""  # noqa: E501
+
+_ANALYSE = """
+import torch
+torch.set_num_threads({threads})
+from pathlib import Path
+from globa_tui.jobs.analyze import run_analysis
+from globa_tui.jobs.settings import AnalysisRequest, AnalysisSettings
+summary = run_analysis(AnalysisRequest({base!r}, {tuned!r}, Path({store!r}), AnalysisSettings(factors={factors})))
+extra = {{"done": summary.done, "failed": list(summary.failed)}}
+"""
+
+_MAKE = """
+import json, torch
+from pathlib import Path
+from safetensors.torch import save_file
+folder = Path({folder!r}); folder.mkdir()
+generator = torch.Generator().manual_seed({seed})
+common = torch.Generator().manual_seed(0)
+def weight():
+    base = 0.02 * torch.randn({rows}, {cols}, generator=common)
+    if {change} == 0.0:
+        return base.to(torch.{dtype})
+    return (base + {change} * torch.randn({rows}, {cols}, generator=generator)).to(torch.{dtype})
+save_file({{f"model.layers.{{i}}.mlp.experts.0.up_proj.weight": weight() for i in range({layers})}}, folder / "model.safetensors")
+(folder / "config.json").write_text("{{}}")
+"""  # noqa: E501
+
+
+def child(code: str) -> dict[str, Any]:
+    """Run code in a fresh interpreter; its peak memory, wall and processor seconds."""
+    env = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+    done = subprocess.run([sys.executable, "-c", _CHILD, code], capture_output=True, text=True, env=env, check=False)
+    if done.returncode:
+        raise RuntimeError(done.stderr)
+    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+def make_models(folder: Path, layers: int, rows: int, cols: int, dtype: str) -> tuple[str, tuple[str, ...]]:
+    """A base and two fine-tunes of random weights."""
+    for name, seed, change in (("base", 0, 0.0), ("one", 1, 0.002), ("two", 2, 0.002)):
+        values = {"seed": seed, "change": change, "layers": layers, "rows": rows, "cols": cols, "dtype": dtype}
+        child(_MAKE.format(folder=str(folder / name), **values))
+    return str(folder / "base"), (str(folder / "one"), str(folder / "two"))
+
+
+def analyse(folder: Path, models: tuple[str, tuple[str, ...]], threads: int, *, factors: bool) -> dict[str, Any]:
+    """Peak memory and time of the analysis of a checkpoint."""
+    values = {"base": models[0], "tuned": models[1], "store": str(folder / "run"), "factors": factors}
+    return child(_ANALYSE.format(threads=threads, **values))
+
+
+def analysis_memory(layers: int, rows: int, cols: int, threads: int) -> Row:
+    """Peak memory of an analysis against ten times its largest layer plus 0.6 GB."""
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place)
+        models = make_models(folder, layers, rows, cols, "bfloat16")
+        size = sum(file.stat().st_size for file in folder.rglob("*.safetensors"))
+        found = analyse(folder, models, threads, factors=True)
+    bound = 10 * 4 * rows * cols + 0.6e9
+    return Row(
+        f"peak memory, {layers} layers of {rows}×{cols}, {size / 1e9:.1f} GB of checkpoints",
+        found["peak"] / 1e9, "GB", f"≤ {bound / 1e9:.2f} GB", found["peak"] <= bound, found,
+    )  # fmt: skip
+
+
+def small_layers(count: int, threads: int) -> Row:
+    """What a layer costs beyond its mathematics, on a checkpoint of many 16×16 matrices."""
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place)
+        models = make_models(folder, count, 16, 16, "float32")
+        whole = analyse(folder, models, threads, factors=True)
+    mathematics = child(_MATHEMATICS.format(threads=threads, count=min(count, 2000)))
+    each = whole["cpu"] / count - mathematics["each"]
+    return Row(
+        f"per layer beyond its mathematics, {count:,} layers of 16×16",
+        1e3 * each, "ms", "≤ 5 ms", each <= 5e-3,
+        {"job_cpu": whole["cpu"], "job_wall": whole["wall"], "mathematics_each": mathematics["each"]},
+    )  # fmt: skip
+
+
+_MATHEMATICS = """
+import torch, time
+torch.set_num_threads({threads})
+from analysis.layer import LayerOptions, analyse_layer
+options = LayerOptions((0.90, 0.99), (0.95, 0.80))
+base = 0.02 * torch.randn(16, 16)
+models = [base + 0.002 * torch.randn(16, 16) for _ in range(2)]
+analyse_layer(base, models, options)
+begun = time.process_time()
+for _ in range({count}):
+    analyse_layer(base, models, options)
+extra = {{"each": (time.process_time() - begun) / {count}}}
+"""
