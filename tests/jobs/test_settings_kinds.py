@@ -17,8 +17,7 @@ def test_a_setting_of_another_kind_is_refused_by_name(name: str) -> None:
     for value in WRONG:
         try:
             found = AnalysisSettings.from_dict({name: value})
-        except SettingsError as error:
-            assert "\n" not in str(error)
+        except SettingsError:
             refused += 1
         else:
             assert type(getattr(found, name)) is type(getattr(AnalysisSettings, name))

@@ -63,7 +63,7 @@ def assert_whole(bench: Bench, run: Path) -> None:
 
 def test_a_second_job_is_refused_and_told_of_the_first(bench: Bench, tmp_path: Path) -> None:
     run = tmp_path / "run.globa"
-    with stopped(bench, tmp_path, *analyze(bench, run), plan="write:SIGSTOP:300") as first:
+    with stopped(bench, tmp_path, *analyze(bench, run), plan="write:SIGSTOP:40") as first:
         for more in ([], ["--fresh"]):
             second = bench.zygote.run(tmp_path, *analyze(bench, run), *more)
             assert second.code == 4
@@ -123,7 +123,7 @@ def test_readers_change_nothing(bench: Bench, tmp_path: Path, words: list[str]) 
 def test_a_merge_from_a_read_only_run(bench: Bench, tmp_path: Path) -> None:
     """Its status cannot be shown then; the merge itself needs nothing of the run but to read it."""
     merge = ["merge", bench.whole, "-o", tmp_path / "out", "--quiet"]
-    found = bench.zygote.run(tmp_path, *merge, plan="any:EROFS:1+", watched=bench.whole)
+    found = bench.zygote.run(tmp_path, *merge, plan="open:EROFS:1+", watched=bench.whole)
     assert found.code == 0, found.err
     assert (tmp_path / "out" / "model.safetensors").exists()
     note("merge", "on a read-only folder", "merges")
@@ -132,7 +132,7 @@ def test_a_merge_from_a_read_only_run(bench: Bench, tmp_path: Path) -> None:
 @pytest.mark.parametrize("jump", [3600.0, 86400.0 * 400])
 def test_a_clock_that_jumps(bench: Bench, tmp_path: Path, jump: float) -> None:
     run = tmp_path / "run.globa"
-    with stopped(bench, tmp_path, *analyze(bench, run), plan="write:SIGSTOP:300", clock=jump) as first:
+    with stopped(bench, tmp_path, *analyze(bench, run), plan="write:SIGSTOP:40", clock=jump) as first:
         second = bench.zygote.run(tmp_path, *analyze(bench, run), clock=jump)
         assert second.code == 4, "a clock that jumps must not make a living process look dead"
         assert str(first.pid) in one_line(second.err)
@@ -179,7 +179,7 @@ def test_a_source_that_changes_under_a_job(bench: Bench, tmp_path: Path, command
     words += (
         ["--store", tmp_path / "run.globa"] if command == "analyze" else ["-o", tmp_path / "out", "--method", "linear"]
     )
-    plan = "write:SIGSTOP:300" if command == "analyze" else "write:SIGSTOP:5"
+    plan = "write:SIGSTOP:40" if command == "analyze" else "write:SIGSTOP:5"
     with stopped(bench, tmp_path, *words, plan=plan) as job:
         data = weights.read_bytes()
         if change == "gone":

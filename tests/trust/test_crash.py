@@ -28,7 +28,7 @@ def test_kills_at_random_moments(bench: Bench, operations: dict[str, Operation],
 
 @pytest.mark.parametrize("name", NAMES)
 def test_faults_of_the_disk(bench: Bench, operations: dict[str, Operation], name: str) -> None:
-    chosen = faults_at_points(operations[name], rounds(1, 6), SEED)
+    chosen = faults_at_points(operations[name], rounds(1, 3), SEED)
     if not SOAK:
         chosen = random.Random(SEED).sample(chosen, 8)
     for disturbance in chosen:

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -28,7 +25,7 @@ pytestmark = [
 ]
 
 some = settings(
-    max_examples=rounds(40, 1100),
+    max_examples=rounds(25, 640),
     deadline=None,
     derandomize=not SOAK,
     database=None,
@@ -140,8 +137,8 @@ class Kitchen:
 
 
 @pytest.fixture(scope="module")
-def kitchen(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kitchen]:
-    yield Kitchen(tmp_path_factory.mktemp("hostile"))
+def kitchen(tmp_path_factory: pytest.TempPathFactory) -> Kitchen:
+    return Kitchen(tmp_path_factory.mktemp("hostile"))
 
 
 def changes(kitchen: Kitchen, data: st.DataObject, path: Path) -> bytes:

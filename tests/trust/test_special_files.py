@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -66,8 +66,8 @@ KINDS: dict[str, Callable[[Path, Path], None]] = {"link": _link, "pipe": _fifo, 
 
 
 @pytest.fixture(scope="module")
-def kitchen(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kitchen]:
-    yield Kitchen(tmp_path_factory.mktemp("special"))
+def kitchen(tmp_path_factory: pytest.TempPathFactory) -> Kitchen:
+    return Kitchen(tmp_path_factory.mktemp("special"))
 
 
 @pytest.fixture

@@ -1,0 +1,83 @@
+"""The table of docs/reliability.md, made from what a soak wrote down.
+
+python -m tests.trust.table NOTES.jsonl    adds the notes up in docs/reliability.json and renews the table
+python -m tests.trust.table                renews the table alone
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+DOCS = Path(__file__).parents[2] / "docs"
+RESULTS = DOCS / "reliability.json"
+PAGE = DOCS / "reliability.md"
+BEGIN, END = "<!-- table: begin -->\n", "<!-- table: end -->\n"
+
+GROUPS = {
+    "at a random moment": "Signals at random moments",
+    "at open": "Faults of the disk",
+    "at write": "Faults of the disk",
+    "at fsync": "Faults of the disk",
+    "at rename": "Faults of the disk",
+    " write": "Faults of the disk",
+    "changed ": "Changed files",
+    "as a file of": "Links, pipes, devices, folders",
+    "outside the folder": "Links, pipes, devices, folders",
+}
+
+
+def add_up(notes: Path) -> list[dict[str, Any]]:
+    """One row for each operation and fault, with how often each outcome was seen."""
+    found: dict[tuple[str, str], Counter[str]] = {}
+    for line in notes.read_text().splitlines():
+        one = json.loads(line)
+        found.setdefault((one["operation"], one["fault"]), Counter())[one["outcome"]] += one["times"]
+    return [
+        {"operation": operation, "fault": fault, "outcomes": dict(outcomes.most_common())}
+        for (operation, fault), outcomes in sorted(found.items())
+    ]
+
+
+def group_of(fault: str) -> str:
+    """Heading under which a fault stands."""
+    return next((group for part, group in GROUPS.items() if part in fault), "Several processes, machines, clocks")
+
+
+def table(rows: list[dict[str, Any]]) -> str:
+    """The table in Markdown, one part for each kind of fault."""
+    text = ""
+    for group in ("Signals at random moments", "Faults of the disk", "Several processes, machines, clocks",
+                  "Links, pipes, devices, folders", "Changed files"):  # fmt: skip
+        mine = [row for row in rows if group_of(row["fault"]) == group]
+        if not mine:
+            continue
+        total = sum(sum(row["outcomes"].values()) for row in mine)
+        text += (
+            f"\n### {group}: {total:,} trials\n\n| fault | command | tried | outcome |\n| --- | --- | ---: | --- |\n"
+        )
+        for row in sorted(mine, key=lambda row: (row["fault"], row["operation"])):
+            outcomes = row["outcomes"]
+            said = "; ".join(f"{name} ({count:,})" if len(outcomes) > 1 else name for name, count in outcomes.items())
+            text += f"| {row['fault']} | {row['operation']} | {sum(outcomes.values()):,} | {said} |\n"
+    return text + "\n"
+
+
+def page(text: str, rows: list[dict[str, Any]]) -> str:
+    """The page with the table between its marks."""
+    before, _, rest = text.partition(BEGIN)
+    _, _, after = rest.partition(END)
+    return before + BEGIN + table(rows) + END + after
+
+
+def main() -> None:
+    if len(sys.argv) > 1:
+        RESULTS.write_text(json.dumps(add_up(Path(sys.argv[1])), indent=1) + "\n")
+    PAGE.write_text(page(PAGE.read_text(), json.loads(RESULTS.read_text())))
+
+
+if __name__ == "__main__":
+    main()
