@@ -71,8 +71,6 @@ def analyze(
     announce(request, quiet=quiet)
     with display("analysing", quiet=quiet) as shown:
         summary = _run(request, shown)
-    for line in summary.warnings:
-        say(f"warning: {line}")
     if as_json:
         print(json.dumps({"schema": 1, "run": str(request.store), **asdict(summary)}))
     else:
@@ -86,7 +84,7 @@ def analyze(
 
 def _run(request: AnalysisRequest, shown: Display) -> Summary:
     from globa_tui.cli.signals import stopping_on_term
-    from globa_tui.diagnostics import Interrupted
+    from globa_tui.diagnostics import Interrupted, say
     from globa_tui.jobs.reporter import JobCancelledError
 
     try:
@@ -94,7 +92,7 @@ def _run(request: AnalysisRequest, shown: Display) -> Summary:
         from globa_tui.jobs.analyze import run_analysis
 
         with stopping_on_term() as watch:
-            return run_analysis(request, shown.follow, watch)
+            return run_analysis(request, shown.follow, watch, lambda text: say(f"warning: {text}"))
     except (KeyboardInterrupt, JobCancelledError):
         again = shlex.join(["globa-tui", "resume", str(request.store)])
         msg = f"interrupted; finished layers are kept in {request.store}; go on with: {again}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -90,14 +91,18 @@ def run_analysis(
     for warning in warnings:
         warn(str(warning["message"]))
     chosen = _choose(index, settings)
+    folder = run_folder(request.store)
+    resumes = (folder / "run.json").exists() and not request.fresh
+    if not resumes:
+        _require_space(folder, settings, chosen)
     with (
-        RunWriter.create_or_resume(
-            run_folder(request.store), run_manifest(index, settings, warnings), fresh=request.fresh
-        ) as writer,
+        RunWriter.create_or_resume(folder, run_manifest(index, settings, warnings), fresh=request.fresh) as writer,
         Reporter("analyze", writer.path, listener, writer.heartbeat) as reporter,
     ):
         on_start(reporter)
-        _require_space(request, settings, [c for c in chosen if c is not None and c.index not in writer.finished])
+        if resumes:
+            left = [layer if layer and layer.index not in writer.finished else None for layer in chosen]
+            _require_space(folder, settings, left)
         job = _Analysis(index, settings, device, writer, reporter)
         job.run(chosen)
         return job.summary(tuple(str(warning["message"]) for warning in warnings))
@@ -113,14 +118,14 @@ def _choose(index: Index, settings: AnalysisSettings) -> list[Layer | None]:
     return [layer if layer.name in names else None for layer in index.layers]
 
 
-def _require_space(request: AnalysisRequest, settings: AnalysisSettings, layers: Sequence[Layer]) -> None:
-    """Refuse to start when the factors could not fit on the disk."""
+def _require_space(folder: Path, settings: AnalysisSettings, layers: Sequence[Layer | None]) -> None:
+    """Refuse to start when the factors of these layers could not fit on the disk."""
     if not settings.factors:
         return
-    needed = most_factor_bytes([dataclasses.asdict(layer) for layer in layers], settings)
-    free = free_bytes(request.store)
+    needed = most_factor_bytes([dataclasses.asdict(layer) for layer in layers if layer is not None], settings)
+    free = free_bytes(folder)
     if needed > free:
-        raise DiskFullError(request.store, needed, free, cure="use --no-factors, or a --store on a larger disk")
+        raise DiskFullError(folder, needed, free, cure="use --no-factors, or a --store on a larger disk")
 
 
 class _Analysis:

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import torch
 
 from analysis.errors import NotFiniteError
-from analysis.layer import LayerOptions, analyse_layer
+from analysis.layer import analyse_layer
 from analysis.merge import BLOCK, Role, TensorContext, merge_method
 from analysis.merge.globa import merged_delta, weighted_core
 from analysis.merge.task_arithmetic import task_arithmetic
@@ -17,6 +17,7 @@ from analysis.product import Product
 from globa_tui.coefficients import GROUPS
 from globa_tui.estimate import analysed
 from globa_tui.jobs.factors import delta_from_factors
+from globa_tui.jobs.layer_options import layer_options
 from globa_tui.jobs.settings import AnalysisSettings
 from globa_tui.jobs.weights import Models, task_vectors
 from globa_tui.recipe import Recipe
@@ -130,14 +131,7 @@ class GlobaMerger:
         self.chosen = {layer["name"] for layer in chosen}
         self.status = {str(r["name"]): str(r["status"]) for r in run.records()} if run is not None else {}
         self.factors = bool(settings.factors) and run is not None
-        self.options = LayerOptions(
-            svd_energy=settings.svd_energy,
-            eta=settings.eta,
-            basis_energy=settings.basis_energy,
-            basis=settings.basis,
-            anchor=settings.anchor - 1,
-            dtype=torch.float64 if settings.precision == "float64" else torch.float32,
-        )
+        self.options = layer_options(settings)
         self.passed_through: list[str] = []
         self.passes = 0
 

@@ -280,3 +280,23 @@ def test_a_word_said_while_the_job_starts_is_heard(tmp_path, monkeypatch):
     monkeypatch.setattr(analyze, "open_index", real)
     write_control(asked.store, "analyze", "cancel")  # for a job that is over
     assert runner.main(["analyze", *asked.argv()]) == ExitCode.DONE
+
+
+def test_resuming_needs_space_for_what_is_left_only(tmp_path, monkeypatch):
+    asked = request(tmp_path)
+    run_analysis(asked)
+    first = next(record for record in analysed(tmp_path) if record["status"] == "done")
+    summary = asked.store / "summary.jsonl"
+    lines = [line for line in summary.read_text().splitlines(keepends=True) if first["name"] not in line]
+    summary.write_text("".join(lines))
+    (asked.store / first["file"]).unlink()
+    monkeypatch.setattr(analyze, "free_bytes", lambda path: 20_000)
+    assert run_analysis(asked).computed >= 1
+    with pytest.raises(DiskFullError):
+        run_analysis(AnalysisRequest(asked.base, asked.fine_tuned, asked.store, fresh=True))
+
+
+def test_an_analysis_of_nothing_is_refused(tmp_path):
+    with pytest.raises(SettingsError, match=r"leave no matrix to analyse; kinds there are: embed, down_proj"):
+        run_analysis(request(tmp_path, include=("nomatch",)))
+    assert not (tmp_path / "run.globa").exists()
