@@ -40,6 +40,19 @@ class Effect:
     """For each fine-tune: cosine between the update and its task vector; nan when either is zero."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Packed:
+    """Known layers side by side."""
+
+    rows: NDArray[np.intp]
+    gram: Floats
+    """Inner products of two parts, layers last."""
+    cross: Floats
+    gram_sum: Floats
+    cross_sum: Floats
+    energy_sum: Floats
+
+
 class EffectTable:
     """The stored scalars of every layer as stacked arrays, filled as layers finish.
 
@@ -65,14 +78,47 @@ class EffectTable:
         self._gram: Floats = np.zeros((layers, parts, parts))
         self._cross: Floats = np.zeros((layers, parts, tasks))
         self._energy: Floats = np.zeros((layers, tasks))
+        self._packed: _Packed | None = None
 
     @classmethod
     def from_records(cls, records: Sequence[Mapping[str, Any]], tasks: int, anchor: int = 1) -> EffectTable:
         """Build a table from all records of a run."""
         table = cls(len(records), tasks, anchor)
+        alike: dict[tuple[str, ...], list[int]] = {}
         for index, record in enumerate(records):
-            table.put(index, record)
+            effect = record.get("effect")
+            labels = effect.get("labels") if isinstance(effect, Mapping) else None
+            if record.get("status") == "done" and isinstance(labels, list):
+                alike.setdefault(tuple(map(str, labels)), []).append(index)
+        for rows in alike.values():
+            if not table._put_alike(rows, records):
+                for index in rows:
+                    table.put(index, records[index])
         return table
+
+    def _put_alike(self, rows: list[int], records: Sequence[Mapping[str, Any]]) -> bool:
+        """Take over records with equal labels at once; False, and nothing is taken, when one of them is damaged."""
+        first = records[rows[0]]["effect"]
+        try:
+            places = [self._place(str(label)) for label in first["labels"]]
+            keys = ("gram", "cross", "task_energy")
+            arrays = [np.array([records[row]["effect"][key] for row in rows], dtype=float) for key in keys]
+        except (KeyError, TypeError, ValueError):
+            return False
+        size = len(places)
+        shapes = [(size, size), (size, self._tasks), (self._tasks,)]
+        if [array.shape[1:] for array in arrays] != shapes or not all(np.isfinite(array).all() for array in arrays):
+            return False
+        self._gram[np.ix_(rows, places, places)] = arrays[0]
+        self._cross[np.ix_(rows, places)] = arrays[1]
+        self._energy[rows] = arrays[2]
+        for row in rows:
+            whole = _whole_energy(records[row].get("norm"), self._tasks)
+            if whole is not None:
+                self._energy[row] = whole
+        self._known[rows] = True
+        self._packed = None
+        return True
 
     @property
     def layers(self) -> int:
@@ -88,6 +134,7 @@ class EffectTable:
             Whether the layer counts in estimates from now on.
         """
         self._known[index] = False
+        self._packed = None
         effect = record.get("effect")
         if not effect or record.get("status") != "done":
             return False
@@ -121,17 +168,18 @@ class EffectTable:
         only : sequence of int, optional
             Layer indexes to restrict the estimate to.
         """
-        rows = np.flatnonzero(self._known)
-        if only is not None:
-            rows = rows[np.isin(rows, np.asarray(list(only), dtype=int))]
-        choice = np.broadcast_to(np.asarray(coefficients, dtype=float), (len(self._known), len(PATTERNS)))
-        parts = choice[rows][:, self._pattern]
-        energy = self._energy[rows].sum(axis=0)
-        total = self._norm_squared(parts, rows)
-        along = np.einsum("lk,lkt->t", parts, self._cross[rows])
-        own = [self._norm_squared(np.where(self._owner == task, parts, 0.0), rows) for task in range(self._tasks)]
+        packed = self._chosen(only)
+        choice = np.asarray(coefficients, dtype=float)
+        if choice.ndim == 2 and len(choice) > 1:
+            between, along = self._summed(choice[packed.rows][:, self._pattern], packed)
+        else:
+            alike = choice.reshape(-1)[self._pattern]
+            between, along = packed.gram_sum * np.outer(alike, alike), alike @ packed.cross_sum
+        total = max(float(between.sum()), 0.0)
+        own = [self._own(between, task) for task in range(self._tasks)]
+        energy = packed.energy_sum
         return Effect(
-            layers=len(rows),
+            layers=len(packed.rows),
             update_norm=_ratio(total, float(energy[0])) ** 0.5,
             kept=tuple(_ratio(part, float(whole)) for part, whole in zip(own, energy, strict=True)),
             cosine=tuple(
@@ -139,9 +187,33 @@ class EffectTable:
             ),
         )
 
-    def _norm_squared(self, parts: Floats, rows: NDArray[np.intp]) -> float:
-        product = np.matmul(self._gram[rows], parts[:, :, None])[:, :, 0]
-        return max(float((product * parts).sum()), 0.0)
+    def _chosen(self, only: Sequence[int] | None) -> _Packed:
+        """The known layers side by side and their sums, kept until another layer becomes known."""
+        if only is None:
+            if self._packed is None:
+                self._packed = self._pack(np.flatnonzero(self._known))
+            return self._packed
+        rows = np.flatnonzero(self._known)
+        return self._pack(rows[np.isin(rows, np.asarray(list(only), dtype=int))])
+
+    def _pack(self, rows: NDArray[np.intp]) -> _Packed:
+        # Layers along the last axis: the sums below then run over contiguous memory.
+        gram = np.ascontiguousarray(self._gram[rows].transpose(1, 2, 0))
+        cross, energy = self._cross[rows], self._energy[rows]
+        return _Packed(rows, gram, cross, gram.sum(axis=2), cross.sum(axis=0), energy.sum(axis=0))
+
+    def _summed(self, parts: Floats, packed: _Packed) -> tuple[Floats, Floats]:
+        """Σ_l c_lk G_lkj c_lj for every pair of parts, and Σ_l c_lk X_lkt for every fine-tune."""
+        columns = np.ascontiguousarray(parts.T)
+        between = np.zeros((len(columns), len(columns)))
+        for k, column in enumerate(columns):
+            for j in range(k, len(columns)):
+                between[k, j] = between[j, k] = np.dot(column * columns[j], packed.gram[k, j])
+        return between, np.einsum("lk,lkt->t", parts, packed.cross)
+
+    def _own(self, between: Floats, task: int) -> float:
+        mine = np.flatnonzero(self._owner == task)
+        return max(float(between[np.ix_(mine, mine)].sum()), 0.0)
 
     def _place(self, label: str) -> int:
         """Row of a part: a pattern, followed by `@` and the number of its fine-tune where there are several others."""

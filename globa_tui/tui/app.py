@@ -19,13 +19,16 @@ from globa_tui.tui.bindings import SCOPES, bindings, scope_of
 from globa_tui.tui.disk import PERIOD, Disk
 from globa_tui.tui.edits import RecipeEditor
 from globa_tui.tui.messages import (
+    Answer,
     JobsChanged,
     LayerRead,
     LogRead,
     OutputChecked,
+    RecipeOpened,
     RecipeRead,
     RecordsChanged,
     RunOpened,
+    TextWritten,
     Trouble,
 )
 from globa_tui.tui.model import RunModel
@@ -78,6 +81,8 @@ class InspectApp(App[int]):
         self.troubles: dict[str, str] = {}
         self.order: list[int] = []
         """Layers as the table has them, for stepping from one to the next."""
+        self.marks: set[int] = set()
+        """Layers that were marked."""
         self.finished: deque[int] = deque(maxlen=100)
         """Layers that were analysed last, the newest at the end."""
         self.last_words: list[str] = []
@@ -165,7 +170,9 @@ class InspectApp(App[int]):
     @on(LayerRead)
     @on(LogRead)
     @on(OutputChecked)
-    def pass_on(self, answer: LayerRead | LogRead | OutputChecked) -> None:
+    @on(RecipeOpened)
+    @on(TextWritten)
+    def pass_on(self, answer: Answer) -> None:
         """Give an answer to the screens that may have asked."""
         for screen in self._screens():
             screen.show_answer(answer)

@@ -17,8 +17,8 @@ from textual.message import Message
 from globa_tui.diagnostics import exit_code, message
 from globa_tui.tui.follow import RunFollower
 from globa_tui.tui.joblink import JobLink, check_output
-from globa_tui.tui.messages import RecipeRead, Trouble
-from globa_tui.tui.recipe_file import RECIPES, read_recipe, write_recipe
+from globa_tui.tui.messages import RecipeOpened, RecipeRead, TextWritten, Trouble
+from globa_tui.tui.recipe_file import RECIPES, open_recipe, read_recipe, write_recipe
 
 if TYPE_CHECKING:
     from globa_tui.jobs.protocol import Command, Kind
@@ -105,6 +105,14 @@ class Disk:
         self._unsaved = recipe
         self._ask("recipe", self._save_recipe)
 
+    def open_recipe(self, place: Path) -> None:
+        """Read a recipe that a person named."""
+        self._ask("recipe", lambda: [self._open_recipe(place)])
+
+    def write_text(self, place: Path, text: str, *, overwrite: bool = False) -> None:
+        """Write a text to a file that a person named; one that is there is replaced only on demand."""
+        self._ask("recipe", lambda: [_write_text(place, text, overwrite=overwrite)])
+
     def check_output(self, out: Path, layers: list[Any], dtype: str | None) -> None:
         """Look at the place where a merge would go."""
         self._ask("merge", lambda: [check_output(out, layers, dtype)])
@@ -182,7 +190,23 @@ class Disk:
             raise
         yield RecipeRead(recipe)
 
+    def _open_recipe(self, place: Path) -> RecipeOpened:
+        try:
+            recipe, said = open_recipe(place, self.path, self._follower.layers)
+        except Exception as error:
+            return RecipeOpened(place, None, [message(error)])
+        return RecipeOpened(place, recipe, said)
+
     def _save_recipe(self) -> None:
         recipe, self._unsaved = self._unsaved, None
         if recipe is not None:
             write_recipe(self.recipe_file, recipe)
+
+
+def _write_text(place: Path, text: str, *, overwrite: bool) -> TextWritten:
+    from store import files
+
+    if place.exists() and not overwrite:
+        return TextWritten(place, text, refused=True)
+    files.write_atomic(place, text.encode(), durable=False)
+    return TextWritten(place, text, refused=False)

@@ -1,4 +1,4 @@
-"""The recipe under edit: a history of immutable recipes."""
+"""The recipe under edit: a history of immutable recipes, and the part of the model that keys change."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from globa_tui.coefficients import Target
+from globa_tui.coefficients import PATTERNS, Target
+from globa_tui.tui.targets import Selection, own_values, with_many
 
 if TYPE_CHECKING:
     from globa_tui.recipe import Recipe
@@ -30,6 +31,17 @@ class Step:
     at: float = 0.0
 
 
+@dataclass(frozen=True, slots=True)
+class Value:
+    """A coefficient as the target under edit sees it."""
+
+    number: float
+    own: bool
+    """Whether the target sets it itself; else it is inherited."""
+    mixed: bool = False
+    """Whether the layers under edit differ in it; then `number` is that of the first."""
+
+
 class RecipeEditor:
     """Changes a recipe and remembers how it was.
 
@@ -43,11 +55,12 @@ class RecipeEditor:
 
     def __init__(self, recipe: Recipe, clock: Callable[[], float] = time.monotonic) -> None:
         self.saved = recipe
+        self.selection = Selection()
         self._clock = clock
         self._undo: list[Step] = []
         self._redo: list[Step] = []
         self._now = Step(recipe)
-        self._switched_off: dict[str, float] = {}
+        self._switched_off: dict[tuple[tuple[Target, ...], str], float] = {}
 
     @property
     def recipe(self) -> Recipe:
@@ -59,41 +72,65 @@ class RecipeEditor:
         """Whether anything differs from the saved recipe."""
         return self.recipe != self.saved
 
-    def value(self, pattern: str) -> float:
-        """The coefficient of a pattern for the whole model."""
-        return self.recipe.coefficients[pattern]
+    def select(self, selection: Selection) -> None:
+        """Edit another part of the model from now on."""
+        self.selection = selection
 
-    def set(self, pattern: str, value: float, *, nudged: bool = False) -> str | None:
+    def values(self, recipe: Recipe | None = None) -> dict[str, Value]:
+        """Every coefficient as the target under edit sees it, in this recipe or another one."""
+        recipe = recipe or self.recipe
+        own = own_values(recipe, self.selection.targets)
+        inherited = self.selection.inherited(recipe)
+        found: dict[str, Value] = {}
+        for pattern in PATTERNS:
+            numbers = [
+                values.get(pattern, wider[pattern]) for values, wider in zip(own.values(), inherited, strict=True)
+            ]
+            mine = any(pattern in values for values in own.values())
+            found[pattern] = Value(numbers[0], mine, len(set(numbers)) > 1)
+        return found
+
+    def value(self, pattern: str) -> float:
+        """The coefficient of a pattern for the target under edit."""
+        return self.values()[pattern].number
+
+    def set(self, pattern: str, value: float) -> str | None:
         """Give a pattern a coefficient; returns the change in words, or None when there is none."""
-        before = self.value(pattern)
-        wanted = min(max(round(value, 6), -LIMIT), LIMIT) + 0.0
-        if wanted == before:
-            return None
-        if wanted == 0.0:
-            self._switched_off[pattern] = before
-        now = self._clock()
-        recipe = self.recipe.with_values(Target(), {pattern: wanted})
-        last = self._now
-        if nudged and last.cell == pattern and now - last.at < MERGE_WITHIN and self._undo:
-            start = self._undo[-1].recipe.coefficients[pattern]
-            self._now = Step(recipe, _words(pattern, start, wanted), pattern, now)
-            self._redo.clear()
-            return self._now.what
-        return self._push(Step(recipe, _words(pattern, before, wanted), pattern if nudged else "", now))
+        return self._change(pattern, dict.fromkeys(self.selection.targets, _within(value)))
 
     def nudge(self, pattern: str, by: float) -> str | None:
         """Move a coefficient a little; quick repeats become one step of the history."""
-        return self.set(pattern, self.value(pattern) + by, nudged=True)
+        own = own_values(self.recipe, self.selection.targets)
+        inherited = self.selection.inherited(self.recipe)
+        wanted = {
+            target: _within(mine.get(pattern, wider[pattern]) + by)
+            for (target, mine), wider in zip(own.items(), inherited, strict=True)
+        }
+        return self._change(pattern, wanted, nudged=True)
 
     def toggle(self, pattern: str) -> str | None:
         """Switch a pattern off, or on again with the number it had."""
         off = self.value(pattern) == 0.0
-        return self.set(pattern, self._switched_off.get(pattern, 1.0) if off else 0.0)
+        return self.set(pattern, self._switched_off.get((self.selection.targets, pattern), 1.0) if off else 0.0)
+
+    def clear(self, pattern: str) -> str | None:
+        """Let the target under edit inherit a coefficient again."""
+        if self.selection.is_model:
+            return None
+        before = self.value(pattern)
+        recipe = with_many(self.recipe, {target: {pattern: None} for target in self.selection.targets})
+        if recipe == self.recipe:
+            return None
+        return self._push(Step(recipe, self._words(pattern, before, self.values(recipe)[pattern].number)))
 
     def take(self, coefficients: Mapping[str, float], name: str) -> str | None:
         """Take all coefficients of a preset."""
-        recipe = self.recipe.with_values(Target(), dict(coefficients))
-        return None if recipe == self.recipe else self._push(Step(recipe, f"preset {name}"))
+        recipe = with_many(self.recipe, {target: dict(coefficients) for target in self.selection.targets})
+        return None if recipe == self.recipe else self._push(Step(recipe, f"{self._place()}preset {name}"))
+
+    def replace(self, recipe: Recipe, name: str) -> str | None:
+        """Go on with another recipe; undo returns to this one."""
+        return None if recipe == self.recipe else self._push(Step(recipe, f"open {name}"))
 
     def undo(self) -> str | None:
         """Go back one step; returns what was undone."""
@@ -112,6 +149,28 @@ class RecipeEditor:
         self._now = self._redo.pop()
         return self._now.what
 
+    def _change(self, pattern: str, wanted: Mapping[Target, float], *, nudged: bool = False) -> str | None:
+        before, after = self.value(pattern), next(iter(wanted.values()))
+        recipe = with_many(self.recipe, {target: {pattern: value} for target, value in wanted.items()})
+        if recipe == self.recipe or (self.selection.is_model and after == before):
+            return None
+        if after == 0.0 and before != 0.0:
+            self._switched_off[self.selection.targets, pattern] = before
+        now, last = self._clock(), self._now
+        cell = f"{self.selection.label} {pattern}"
+        if nudged and last.cell == cell and now - last.at < MERGE_WITHIN and self._undo:
+            start = self.values(self._undo[-1].recipe)[pattern].number
+            self._now = Step(recipe, self._words(pattern, start, after), cell, now)
+            self._redo.clear()
+            return self._now.what
+        return self._push(Step(recipe, self._words(pattern, before, after), cell if nudged else "", now))
+
+    def _words(self, pattern: str, before: float, after: float) -> str:
+        return f"{self._place()}{pattern} {before:g} -> {after:g}"
+
+    def _place(self) -> str:
+        return "" if self.selection.is_model else f"{self.selection.label}: "
+
     def _push(self, step: Step) -> str:
         self._undo.append(self._now)
         del self._undo[:-DEPTH]
@@ -120,5 +179,5 @@ class RecipeEditor:
         return step.what
 
 
-def _words(pattern: str, before: float, after: float) -> str:
-    return f"{pattern} {before:g} -> {after:g}"
+def _within(value: float) -> float:
+    return min(max(round(value, 6), -LIMIT), LIMIT) + 0.0

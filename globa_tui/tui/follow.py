@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -45,6 +45,11 @@ class RunFollower:
         self._raw: list[dict[str, Any]] = []
         self._records: list[dict[str, Any]] = []
         self._previewed = False
+
+    @property
+    def layers(self) -> Sequence[dict[str, Any]]:
+        """Records of all layers, as far as they are known."""
+        return self._records
 
     @property
     def complete(self) -> bool:

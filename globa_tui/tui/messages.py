@@ -66,6 +66,24 @@ class RecipeRead(Message):
 
 
 @dataclass
+class RecipeOpened(Message):
+    """A recipe file that was asked for, and what is to be said about it; without a recipe it cannot be used."""
+
+    path: Path
+    recipe: Recipe | None
+    troubles: Sequence[str] = ()
+
+
+@dataclass
+class TextWritten(Message):
+    """A text was written to a file, or refused because one is there."""
+
+    path: Path
+    text: str
+    refused: bool
+
+
+@dataclass
 class OutputChecked(Message):
     """What stands in the way of a merge into that folder, and the space around it."""
 
@@ -73,6 +91,10 @@ class OutputChecked(Message):
     free: int | None
     needed: int
     trouble: str | None
+
+
+Answer = LayerRead | LogRead | OutputChecked | RecipeOpened | TextWritten
+"""What a screen may have asked of the disk thread."""
 
 
 @dataclass

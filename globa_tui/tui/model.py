@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,7 +11,10 @@ from globa_tui.coefficients import PATTERNS
 from globa_tui.tui.words import source_name
 
 if TYPE_CHECKING:
+    from globa_tui.coefficients import Target
     from globa_tui.effect import EffectTable
+    from globa_tui.recipe import Recipe
+    from globa_tui.resolve import LayerIndex
 
 Record = Mapping[str, Any]
 
@@ -35,6 +38,31 @@ class Counts:
 
 
 @dataclass
+class Tally:
+    """Sums over records that follow each change, so that 20,000 layers are not summed up anew for one."""
+
+    states: dict[str, int] = field(default_factory=dict)
+    pending: int = 0
+    """Matrices that are not analysed yet."""
+    entries: dict[str, int] = field(default_factory=lambda: dict.fromkeys(PATTERNS, 0))
+    energies: dict[str, float] = field(default_factory=lambda: dict.fromkeys(PATTERNS, 0.0))
+
+    def add(self, record: Record, sign: int = 1) -> None:
+        """Take a record into the sums, or with -1 out of them."""
+        status = str(record["status"])
+        self.states[status] = self.states.get(status, 0) + sign
+        self.pending += sign * (status == "pending" and record["role"] == "matrix")
+        for pattern, cell in record.get("patterns", {}).items():
+            self.entries[pattern] += sign * cell["count"]
+            self.energies[pattern] += sign * cell["energy"]
+
+    def counts(self) -> Counts:
+        """How many layers are in which state."""
+        done, failed, skipped = (self.states.get(state, 0) for state in ("done", "failed", "skipped"))
+        return Counts(sum(self.states.values()), done + failed + self.pending, done, failed, skipped)
+
+
+@dataclass
 class RunModel:
     """The run on the screen. Only the user interface thread touches it."""
 
@@ -47,6 +75,9 @@ class RunModel:
     stored: bool = False
     """Whether it came from the run rather than from the checkpoints."""
     _effect: EffectTable | None = None
+    _index: LayerIndex | None = None
+    _own: tuple[Recipe, frozenset[int]] | None = None
+    _tally: Tally = field(default_factory=Tally)
 
     @property
     def tasks(self) -> int:
@@ -91,33 +122,61 @@ class RunModel:
         return self._effect
 
     @property
+    def layer_index(self) -> LayerIndex:
+        """Names, kinds and blocks, ready for finding the layers of a target; built when first asked for."""
+        if self._index is None:
+            from globa_tui.resolve import LayerIndex
+
+            self._index = LayerIndex(self.records)
+        return self._index
+
+    def own_layers(self, recipe: Recipe | None) -> frozenset[int]:
+        """Matrices that a part of the recipe other than the model's coefficients holds for."""
+        if recipe is None or not recipe.overrides:
+            return frozenset()
+        if self._own is None or self._own[0] is not recipe:
+            rows = self.layer_index.own(recipe).nonzero()[0].tolist()
+            self._own = recipe, frozenset(row for row in rows if self.records[row].get("role") == "matrix")
+        return self._own[1]
+
+    def rows_of(self, targets: Iterable[Target]) -> list[int]:
+        """Layers that belong to one of these targets."""
+        rows: set[int] = set()
+        for target in targets:
+            found = self.layer_index.rows(target)
+            rows.update(range(len(self.records)) if isinstance(found, slice) else found.tolist())
+        return sorted(rows)
+
+    @property
     def counts(self) -> Counts:
         """How many layers are in which state."""
-        states = [record["status"] for record in self.records]
-        done, failed, skipped = (states.count(state) for state in ("done", "failed", "skipped"))
-        pending = sum(record["status"] == "pending" and record["role"] == "matrix" for record in self.records)
-        return Counts(len(states), done + failed + pending, done, failed, skipped)
+        return self._tally.counts()
 
     def load(self, manifest: Mapping[str, Any], records: Sequence[Record], *, packed: bool, stored: bool) -> bool:
         """Take over a whole index; returns whether the list of layers is another one than before."""
         before = [record["name"] for record in self.records]
         self.manifest, self.packed, self.stored, self.loaded = manifest, packed, stored, True
         self.records = list(records)
-        self._effect = None
+        self._effect = self._index = self._own = None
+        self._tally = Tally()
+        for record in self.records:
+            self._tally.add(record)
         return before != [record["name"] for record in self.records]
 
     def put(self, changed: Mapping[int, Record]) -> None:
         """Take over records that changed."""
         for index, record in changed.items():
+            self._tally.add(self.records[index], -1)
+            self._tally.add(record)
             self.records[index] = record
             if self._effect is not None:
                 self._effect.put(index, record)
 
-    def pattern_totals(self) -> dict[str, tuple[int, float]]:
-        """Count and energy of every pattern over the finished layers."""
-        counts, energies = dict.fromkeys(PATTERNS, 0), dict.fromkeys(PATTERNS, 0.0)
-        for record in self.records:
-            for pattern, cell in record.get("patterns", {}).items():
-                counts[pattern] += cell["count"]
-                energies[pattern] += cell["energy"]
-        return {pattern: (counts[pattern], energies[pattern]) for pattern in PATTERNS}
+    def pattern_totals(self, rows: Iterable[int] | None = None) -> dict[str, tuple[int, float]]:
+        """Count and energy of every pattern over the finished ones of these layers, or of all."""
+        tally = self._tally
+        if rows is not None:
+            tally = Tally()
+            for row in rows:
+                tally.add(self.records[row])
+        return {pattern: (tally.entries[pattern], tally.energies[pattern]) for pattern in PATTERNS}

@@ -17,7 +17,7 @@ from globa_tui.tui.widgets.chrome import HeaderLine, KeysLine, TabsLine
 
 if TYPE_CHECKING:
     from globa_tui.tui.app import InspectApp
-    from globa_tui.tui.messages import LayerRead, LogRead, OutputChecked
+    from globa_tui.tui.messages import Answer
 
 SMALLEST = (60, 15)
 
@@ -85,7 +85,7 @@ class InspectScreen(Screen[None]):
     def show_jobs(self) -> None:
         """Show a job whose state changed."""
 
-    def show_answer(self, answer: LayerRead | LogRead | OutputChecked) -> None:
+    def show_answer(self, answer: Answer) -> None:
         """Show something that was asked of the disk thread."""
 
     def close_detail(self) -> bool:

@@ -12,7 +12,7 @@ from textual.containers import Horizontal
 
 from globa_tui.diagnostics import printable
 from globa_tui.tui.bindings import Scope, bindings
-from globa_tui.tui.messages import LayerRead, LogRead, OutputChecked
+from globa_tui.tui.messages import Answer, LogRead
 from globa_tui.tui.screens.base import InspectScreen
 from globa_tui.tui.status import EXPLAINED, STYLES, JobView, state_text
 from globa_tui.tui.widgets.pane import Pane
@@ -80,7 +80,7 @@ class JobScreen(InspectScreen):
         table.refresh_rows(changed)
         self._show_finished()
 
-    def show_answer(self, answer: LayerRead | LogRead | OutputChecked) -> None:
+    def show_answer(self, answer: Answer) -> None:
         if isinstance(answer, LogRead):
             self._logs[answer.kind] = answer.text
             self._show_log()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 from rich.text import Text
 from textual.app import ComposeResult
@@ -13,7 +13,7 @@ from textual.widget import Widget
 from globa_tui.diagnostics import printable
 from globa_tui.tui.bindings import Scope, bindings
 from globa_tui.tui.curves import Curve
-from globa_tui.tui.messages import LayerRead
+from globa_tui.tui.messages import Answer, LayerRead
 from globa_tui.tui.metrics import METRICS, SHORT_WORDS, TYPES, Record, general, percent
 from globa_tui.tui.screens.base import InspectScreen
 from globa_tui.tui.screens.layers import note_of
@@ -22,9 +22,6 @@ from globa_tui.tui.widgets.line import Line
 from globa_tui.tui.widgets.pane import Pane
 from globa_tui.tui.widgets.plot import Plot, PlotSpec, Series
 from globa_tui.tui.words import bar, count, name_text
-
-if TYPE_CHECKING:
-    from globa_tui.tui.messages import LogRead, OutputChecked
 
 PANES = (
     ("numbers", "Numbers"),
@@ -97,7 +94,7 @@ class LayerScreen(InspectScreen):
         if self.index in changed:
             self.show_all()
 
-    def show_answer(self, answer: LayerRead | LogRead | OutputChecked) -> None:
+    def show_answer(self, answer: Answer) -> None:
         if isinstance(answer, LayerRead) and answer.index == self.index:
             self._curves = answer.curves
             self._show_curves()

@@ -16,7 +16,7 @@ from textual.widgets import Button, Checkbox, Input, Label, Select
 from globa_tui.diagnostics import printable
 from globa_tui.recipe import DTYPES, Recipe
 from globa_tui.tui.bindings import Scope, bindings
-from globa_tui.tui.messages import LayerRead, LogRead, OutputChecked
+from globa_tui.tui.messages import Answer, OutputChecked
 from globa_tui.tui.screens.base import InspectScreen
 from globa_tui.tui.status import STYLES
 from globa_tui.tui.widgets.pane import Pane
@@ -138,7 +138,7 @@ class MergeScreen(InspectScreen):
         app.pop_screen()
         app.action_show("job")
 
-    def show_answer(self, answer: LayerRead | LogRead | OutputChecked) -> None:
+    def show_answer(self, answer: Answer) -> None:
         if isinstance(answer, OutputChecked) and answer.out == self.out:
             self._checked = answer
             self._show_check()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection
+from pathlib import Path
 from typing import ClassVar
 
 from rich.text import Text
@@ -11,17 +12,20 @@ from textual import on
 from textual.app import ComposeResult
 
 from globa_tui.coefficients import PATTERNS
+from globa_tui.diagnostics import printable
 from globa_tui.effect import Effect, as_array
 from globa_tui.tui.bindings import Scope, bindings
 from globa_tui.tui.edits import LIMIT, RecipeEditor
+from globa_tui.tui.messages import Answer, RecipeOpened, TextWritten
 from globa_tui.tui.screens.base import InspectScreen
+from globa_tui.tui.screens.targeting import Targeting
 from globa_tui.tui.status import STYLES
 from globa_tui.tui.widgets.pane import Pane
 from globa_tui.tui.widgets.recipe_table import RecipeTable
 from globa_tui.tui.widgets.row_table import RowTable
 
 
-class RecipeScreen(InspectScreen):
+class RecipeScreen(Targeting, InspectScreen):
     """Edits the recipe; every change is kept beside the run and can be undone."""
 
     MODE = "recipe"
@@ -47,7 +51,16 @@ class RecipeScreen(InspectScreen):
         return self.inspect.editor
 
     def tabs_right(self) -> Text:
-        return Text("target: whole model " if self.size.width >= 70 else "", STYLES["dim"])
+        editor = self.editor
+        if editor is None:
+            return Text()
+        words = printable(editor.selection.label)
+        words = words if len(words) <= 26 else f"…{words[-25:]}"
+        parts = len(editor.recipe.overrides)
+        more = f" (+{parts} overrides)" if parts and self.size.width >= 100 else f" (+{parts})" if parts else ""
+        style = STYLES["dim"] if editor.selection.is_model else STYLES["warn"]
+        label = "target: " if self.size.width >= 76 else ""
+        return Text.assemble((f"{label}{words}", style), (f"{more} ", STYLES["dim"]))
 
     def show_all(self) -> None:
         editor = self.editor
@@ -55,7 +68,9 @@ class RecipeScreen(InspectScreen):
             self.query_one("#effect", Pane).show(Text("Reading the recipe ...", STYLES["dim"]))
             return
         model = self.inspect.model
-        self.table.show_values(editor.recipe.coefficients, editor.saved.coefficients, model.pattern_totals())
+        selection = editor.selection
+        totals = model.pattern_totals(None if selection.is_model else model.rows_of(selection.targets))
+        self.table.show_values(editor.values(), editor.values(editor.saved), totals, whole=selection.is_model)
         self.query_one("#effect", Pane).show(self._effect(editor))
 
     def show_records(self, changed: Collection[int]) -> None:
@@ -113,19 +128,80 @@ class RecipeScreen(InspectScreen):
             if name is not None:
                 self._changed(editor.take(MERGE_PRESETS[name].coefficients, name))
 
-        self.app.push_screen(PresetsScreen(editor.recipe.coefficients), take)
+        self.app.push_screen(
+            PresetsScreen({name: value.number for name, value in editor.values().items()}), take
+        )  # fmt: skip
+
+    def action_clear(self) -> None:
+        """Let the target inherit the coefficient again."""
+        editor = self.editor
+        if editor is None:
+            return
+        if editor.selection.is_model:
+            self.notify("The whole model inherits nothing; t chooses a part of it.", markup=False)
+        self._changed(editor.clear(self.table.pattern))
+
+    def action_save_as(self) -> None:
+        """Write the recipe to a file of its own."""
+        if self.editor is not None:
+            recipe = self.editor.recipe
+            self._ask_place("Save the recipe as", "recipe.yaml", recipe.to_yaml())
+
+    def action_load(self) -> None:
+        """Go on with a recipe from a file."""
+        from globa_tui.tui.screens.ask import AskScreen
+
+        def take(text: str | None) -> None:
+            if text is not None:
+                self.inspect.disk.open_recipe(Path(text.strip()).expanduser())
+
+        self.app.push_screen(AskScreen("Open the recipe in the file", "", check_place), take)
+
+    def show_answer(self, answer: Answer) -> None:
+        if isinstance(answer, RecipeOpened) and self.editor is not None:
+            for trouble in answer.troubles:
+                self.notify(trouble, markup=False, severity="warning" if answer.recipe else "error", timeout=8)
+            if answer.recipe is not None:
+                self._say("Opened", self.editor.replace(answer.recipe, str(answer.path)), "It is the same recipe.")
+        elif isinstance(answer, TextWritten):
+            self._tell_written(answer)
+
+    def _ask_place(self, question: str, name: str, text: str) -> None:
+        from globa_tui.tui.screens.ask import AskScreen
+
+        def write(place: str | None) -> None:
+            if place is not None:
+                self.inspect.disk.write_text(Path(place.strip()).expanduser(), text)
+
+        self.app.push_screen(AskScreen(question, name, check_place), write)
+
+    def _tell_written(self, answer: TextWritten) -> None:
+        from globa_tui.tui.screens.confirm import ConfirmScreen
+
+        if not answer.refused:
+            self.notify(f"Written to {printable(answer.path)}.", markup=False)
+            return
+
+        def replace(yes: bool | None) -> None:
+            if yes:
+                self.inspect.disk.write_text(answer.path, answer.text, overwrite=True)
+
+        self.app.push_screen(ConfirmScreen(f"{printable(answer.path)} is already there. Replace it?"), replace)
 
     def action_command(self) -> None:
         """Show and copy the command line that merges like this."""
-        from globa_tui.tui.screens.reading import ReadingScreen
+        from globa_tui.tui.screens.command import CommandScreen
 
         if self.editor is None:
             return
         line = self.editor.recipe.equivalent_command()
         self.app.copy_to_clipboard(line)
-        note = Text("\n\nCopied, where the terminal allows it. The recipe itself is kept in\n", STYLES["dim"])
-        note.append(str(self.inspect.disk.recipe_file))
-        self.app.push_screen(ReadingScreen("The same on the command line", Text.assemble(Text(line), note)))
+
+        def keep(wanted: bool | None) -> None:
+            if wanted:
+                self._ask_place("Write the command to the file", "merge.sh", f"{line}\n")
+
+        self.app.push_screen(CommandScreen(line, self.inspect.disk.recipe_file), keep)
 
     def action_merge(self) -> None:
         """Review the merge."""
@@ -145,8 +221,8 @@ class RecipeScreen(InspectScreen):
 
     def _effect(self, editor: RecipeEditor) -> Text:
         model = self.inspect.model
-        table = model.effect
-        saved, now = as_array(editor.saved.coefficients), as_array(editor.recipe.coefficients)
+        table, index = model.effect, model.layer_index
+        saved, now = index.coefficients(editor.saved), index.coefficients(editor.recipe)
         columns = [table.estimate(saved), table.estimate(now), table.estimate(as_array(dict.fromkeys(PATTERNS, 1.0)))]
         covered = f"{table.layers} of {model.counts.total} layers"
         text = Text()
@@ -157,6 +233,9 @@ class RecipeScreen(InspectScreen):
             text.append(f"{values[1]:>9}", "bold")
             text.append(f"{values[2]:>10}\n", STYLES["dim"])
         text.append("Without norms, biases and what was not analysed.", STYLES["dim"])
+        if editor.recipe.overrides:
+            layers = len(model.own_layers(editor.recipe))
+            text.append(f"\n{len(editor.recipe.overrides)} overrides, for {layers} layers.", STYLES["warn"])
         return text
 
 
@@ -175,6 +254,11 @@ def _number(value: float) -> str:
 
 def _share(value: float) -> str:
     return "-" if math.isnan(value) else f"{100 * value:.1f}%"
+
+
+def check_place(text: str) -> str | None:
+    """What is wrong with a typed path."""
+    return None if text.strip() else "give the name of a file"
 
 
 def check_coefficient(text: str) -> str | None:
