@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -60,6 +60,7 @@ class InspectApp(App[int]):
     CSS_PATH = "app.tcss"
     MODES: ClassVar[dict[str, str | Callable[[], Screen[Any]]]] = {
         "overview": overview.OverviewScreen,
+        "map": screens.map_screen,
         "layers": screens.layers_screen,
         "recipe": screens.recipe_screen,
         "job": screens.job_screen,
@@ -81,6 +82,8 @@ class InspectApp(App[int]):
         self.troubles: dict[str, str] = {}
         self.order: list[int] = []
         """Layers as the table has them, for stepping from one to the next."""
+        self.metric = "overlap"
+        """Key of the number that the map, and a column of the table, show."""
         self.marks: set[int] = set()
         """Layers that were marked."""
         self.finished: deque[int] = deque(maxlen=100)
@@ -124,6 +127,7 @@ class InspectApp(App[int]):
     def open_run(self, opened: RunOpened) -> None:
         """Take over a run, or the index of the checkpoints."""
         self.model.load(opened.manifest, opened.records, packed=opened.packed, stored=opened.stored)
+        self.marks = {index for index in self.marks if index < len(opened.records)}
         self.order = [index for index in self.order if index < len(opened.records)] or list(range(len(opened.records)))
         self.finished.extend(i for i, record in enumerate(opened.records) if record["status"] in ("done", "failed"))
         self.troubles.pop("run", None)
@@ -204,6 +208,24 @@ class InspectApp(App[int]):
         from globa_tui.tui.screens.layer import LayerScreen
 
         self.push_screen(LayerScreen(index, self.current_mode))
+
+    def toggle_marks(self, indices: Collection[int]) -> None:
+        """Mark these layers, or take their marks away when all of them have one; only matrices are marked."""
+        records = self.model.records
+        matrices = {index for index in indices if records[index]["role"] == "matrix"}
+        self.marks = self.marks - matrices if matrices <= self.marks else self.marks | matrices
+
+    def open_recipe_for(self, indices: Collection[int]) -> None:
+        """Edit the coefficients of the marked layers, or of these when none is marked."""
+        from globa_tui.tui.targets import layer_selection
+
+        records = self.model.records
+        chosen = sorted(self.marks) or [index for index in indices if records[index]["role"] == "matrix"]
+        if not chosen or self.editor is None:
+            self.notify("Only matrices have coefficients.", markup=False, severity="warning")
+            return
+        self.editor.select(layer_selection(records[index] for index in chosen))
+        self.switch_mode("recipe")
 
     def action_close(self) -> None:
         """Leave a filter, a layer or a question."""

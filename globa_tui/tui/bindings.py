@@ -8,12 +8,18 @@ from typing import Literal
 
 from textual.binding import Binding, BindingType
 
-Scope = Literal["global", "list", "layers", "layer", "recipe", "merge", "job"]
+Scope = Literal[
+    "global", "list", "grid", "map", "layers", "metric", "marks", "layer", "recipe", "merge", "job"
+]  # fmt: skip
 
 TITLES: dict[Scope, str] = {
     "global": "Everywhere",
     "list": "Lists and tables",
+    "grid": "Cells of the map",
+    "map": "Map",
     "layers": "Layers",
+    "metric": "Number shown, on map and layers",
+    "marks": "Marks, on map and layers",
     "layer": "One layer",
     "recipe": "Recipe",
     "merge": "Merge",
@@ -43,6 +49,7 @@ class Key:
 SCOPES: dict[Scope, tuple[Key, ...]] = {
     "global": (
         Key("screen.overview", "1", "show('overview')", "Overview", "What is compared, how far it is, what stands out"),
+        Key("screen.map", "2", "show('map')", "Map", "One coloured cell per matrix: blocks by modules, any number"),
         Key("screen.layers", "3", "show('layers')", "Layers", "The table of all layers"),
         Key("screen.recipe", "4", "show('recipe')", "Recipe", "Patterns and coefficients, and their effect"),
         Key("screen.job", "5", "show('job')", "Job", "Progress, failures and log of the running job"),
@@ -64,10 +71,33 @@ SCOPES: dict[Scope, tuple[Key, ...]] = {
         Key("list.last", "G,end", "edge(1)", "Last", "To the last row", palette=False),
         Key("list.open", "enter", "open", "Open", "Open the row under the cursor", footer=True, palette=False),
     ),
+    "grid": (
+        Key("grid.left", "h,left", "grid(0, -1)", "Left", "One block back", palette=False),
+        Key("grid.down", "j,down", "grid(1, 0)", "Down", "One module down", palette=False),
+        Key("grid.up", "k,up", "grid(-1, 0)", "Up", "One module up", palette=False),
+        Key("grid.right", "l,right", "grid(0, 1)", "Right", "One block on", palette=False),
+        Key("grid.first", "g,home", "ends(-1)", "First", "To the first block", palette=False),
+        Key("grid.last", "G,end", "ends(1)", "Last", "To the last block", palette=False),
+        Key("grid.open", "enter", "open", "Open", "Open the layer; of experts the largest", footer=True, palette=False),
+    ),
+    "map": (
+        Key("map.next", "n", "next_failed(1)", "Next failed", "To the next failed layer"),
+        Key("map.previous", "N", "next_failed(-1)", "Previous failed", "To the failed layer before"),
+    ),
+    "metric": (
+        Key("metric.next", "m", "metric(1)", "Metric", "Show the next number", footer=True),
+        Key("metric.previous", "b", "metric(-1)", "Metric before", "Show the number before"),
+        Key("metric.pick", "v", "pick_metric", "Choose", "Choose the number from a list"),
+    ),
+    "marks": (
+        Key("marks.toggle", "space", "mark", "Mark", "Mark the layer under the cursor, or take the mark away", True),
+        Key("marks.all", "asterisk", "mark_all", "Mark all", "Mark every layer that is shown, or none of them"),
+        Key("marks.recipe", "r", "recipe_of_marks", "Recipe", "Coefficients of the marked layers alone"),
+    ),
     "layers": (
-        Key("layers.filter", "slash", "filter", "Filter", "Show only layers whose name holds all these words", True),
+        Key("layers.filter", "slash", "filter", "Filter", "Show only layers that fit: words, numbers, blocks", True),
         Key("layers.sort", "s", "sort", "Sort", "Sort by the next column; again after new results arrived", True),
-        Key("layers.reverse", "S", "reverse", "Reverse", "Turn the order round", footer=True),
+        Key("layers.reverse", "S", "reverse", "Reverse", "Turn the order round"),
         Key("layers.next", "n", "next_failed(1)", "Next failed", "To the next failed layer"),
         Key("layers.previous", "N", "next_failed(-1)", "Previous failed", "To the failed layer before"),
     ),
@@ -134,6 +164,7 @@ _SHOWN = {
     "less_than_sign": "<",
     "greater_than_sign": ">",
     "equals_sign": "=",
+    "asterisk": "*",
     "escape": "esc",
     "left": "←",
     "right": "→",

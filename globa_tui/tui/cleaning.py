@@ -17,7 +17,7 @@ _TABLES = ("norm", "orthogonality", "blocks", "inner")
 _NESTED = ("patterns", "angles", "rank_at", "clusters", "knee")
 _UNREAD = frozenset({"decomposition", "spectrum_complete", "accuracy", "frozen", "stored", "pairs", "reason", "dtype"})
 """Keys that no metric reads."""
-_KNOWN = _UNREAD.union(_LISTS, _TABLES, _NESTED)
+_KNOWN = _UNREAD.union(_LISTS, _TABLES, _NESTED, ("seconds",))
 DEPTH = 3
 SIDES = ("left", "right")
 

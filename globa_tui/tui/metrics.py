@@ -117,7 +117,8 @@ def _path(*keys: str) -> Callable[[Record], Values]:
         value: Any = record
         for key in keys:
             value = value.get(key) if isinstance(value, Mapping) else None
-        return tuple(value) or (None,) if isinstance(value, list) else (value,)
+        values = value if isinstance(value, list) and value else (value,)
+        return tuple(each if isinstance(each, int | float) else None for each in values)
 
     return read
 

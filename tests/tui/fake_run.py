@@ -126,8 +126,14 @@ def record(layer: dict[str, Any], tasks: int = 2) -> dict[str, Any]:
             "cross": cross.tolist(),
             "task_energy": [3.2, float(energy.sum() * 1.2)][:tasks],
         },
-        "alignment": {},
-        "conflict": {},
+        "alignment": {name: {"left": half[0] / 2, "right": half[1] / 2} for name in ("first", "mean")},
+        "conflict": {
+            "magnitude_change": 0.68,
+            "sign_change": float(rng.uniform(0.3, 0.5)),
+            "conflicting_magnitude_change": 0.46,
+            "cosine": float(rng.uniform(-0.2, 0.2)),
+            "zeros": [0.01, 0.0],
+        },
     }
 
 

@@ -150,7 +150,7 @@ async def test_mouse_selects_opens_and_sorts(whole_run: Path) -> None:
         await pilot.click("#layers", offset=(place, 0))
         await settle(pilot)
         assert "sort Ovlp↓" in screen_text(app)
-        await pilot.click("#tabs", offset=(32, 0))
+        await pilot.click("#tabs", offset=(39, 0))
         await settle(pilot)
         assert app.current_mode == "recipe"
 
@@ -334,7 +334,7 @@ async def test_open_never_starts_a_job_by_itself(partial_run: Path, monkeypatch:
 
 @pytest.mark.parametrize(
     ("keys", "expected"),
-    [(["3"], "Show only layers whose"), (["4"], "published coefficients"), (["5"], "Start the analysis again")],
+    [(["3"], "Show only layers that fit"), (["4"], "published coefficients"), (["5"], "Start the analysis again")],
 )
 async def test_help_is_about_the_screen_in_front(whole_run: Path, keys: list[str], expected: str) -> None:
     async with opened(whole_run, (120, 40)) as (app, pilot):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import itertools
 from typing import Any
 
 import pytest
@@ -11,17 +12,21 @@ from rich.cells import cell_len
 from globa_tui.coefficients import PATTERNS
 from globa_tui.presets import merge_preset
 from globa_tui.recipe import Recipe
-from globa_tui.tui import screens
 from globa_tui.tui.app import InspectApp
-from globa_tui.tui.bindings import SCOPES, hints, key_table, shown_keys
+from globa_tui.tui.bindings import SCOPES, Scope, hints, key_table, shown_keys
 from globa_tui.tui.cleaning import clean_record
 from globa_tui.tui.curves import curve
 from globa_tui.tui.edits import DEPTH, RecipeEditor
-from globa_tui.tui.filters import compile_filter
-from globa_tui.tui.metrics import BY_KEY, METRICS, decimal, percent
+from globa_tui.tui.filters import SYNTAX, FilterError, compile_filter, metric_names
+from globa_tui.tui.metrics import BY_KEY, METRICS, Metric, decimal, percent, register
+from globa_tui.tui.screens.job import JobScreen
 from globa_tui.tui.screens.layer import LayerScreen
-from globa_tui.tui.screens.layers import columns_for
+from globa_tui.tui.screens.layers import LayersScreen, columns_for
+from globa_tui.tui.screens.map import MapScreen
 from globa_tui.tui.screens.merge import MergeScreen
+from globa_tui.tui.screens.overview import OverviewScreen
+from globa_tui.tui.screens.recipe import RecipeScreen
+from globa_tui.tui.widgets.grid_map import GridMap
 from globa_tui.tui.widgets.row_table import RowTable
 from globa_tui.tui.words import bar, count, duration, fit_label, labels, size
 from tests.tui.fake_run import layers, record
@@ -85,6 +90,12 @@ def test_metrics_fit_their_places() -> None:
         assert metric.cell({"name": "x", "status": "pending"}) == "-"
 
 
+def test_a_metric_cannot_take_the_name_of_another() -> None:
+    for key in ("rank", "share.A", "a", "d-"):
+        with pytest.raises(ValueError, match="already"):
+            register(Metric(key, "X", "x", "x", lambda record: (1.0,), decimal))
+
+
 def test_shares_add_up() -> None:
     done = clean_record(record(layers(1)[1]))
     assert sum(BY_KEY[f"share.{name}"].value(done) or 0.0 for name in PATTERNS[1:]) == pytest.approx(1.0)
@@ -140,16 +151,77 @@ def test_curve_is_reduced_and_counts_missing_values() -> None:
         ("block:1", 8),
         ("block:0-1 mlp", 6),
         ("!pending", 17),
+        ("!pend", 17),
         ("!failed", 0),
+        ("!marked", 2),
         ("norm", 2),
         ("nothing", 0),
-        ("block:x", 17),
-        ("!", 0),
+        ("qproj", 2),
+        ("l1up", 1),
+        ("block:1- kind:mlp", 3),
+        ("kind:q_proj", 2),
+        ("kind:Q", 2),
+        ("kind:attn block:0", 4),
+        ("kind:x", 0),
+        ("size>0", 0),
     ],
 )
 def test_filter(text: str, kept: int) -> None:
     records = [clean_record({**layer, "status": "pending"}) for layer in layers(2)][:17]
-    assert len(list(filter(compile_filter(text), records))) == kept
+    assert len(list(filter(compile_filter(text, records, {3, 5}), records))) == kept
+
+
+@pytest.mark.parametrize("metric", METRICS, ids=lambda metric: metric.key)
+def test_filter_knows_every_number_in_the_unit_shown(metric: Metric) -> None:
+    done = clean_record(record(layers(1)[1]))
+    value = metric.value(done)
+    assert value is not None
+    shown = value * metric.factor
+    for name in (metric.key, metric.short.upper()):
+        assert compile_filter(f"{name}>{shown - 0.01}")(done)
+        assert compile_filter(f"{name}<={shown + 0.01}")(done)
+        assert not compile_filter(f"{name}>={shown + 0.01}")(done)
+        assert not compile_filter(f"{name}<{shown - 0.01}")(done)
+    assert compile_filter(f"{metric.short}={metric.format(value).replace(',', '')}")(done)
+
+
+def test_filter_compares_what_is_shown() -> None:
+    done = clean_record({**record(layers(1)[1]), "relative_size": [0.051, 0.02], "rank": [30, 51]})
+    for text, kept in (("size>5", True), ("size>5.2", False), ("size<=5.1%", True), ("size=5.1", True)):
+        assert compile_filter(text)(done) is kept, text
+    assert compile_filter("rank>50")(done)
+    assert not compile_filter("rank>50")({**done, "rank": [50, None]})
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("mlp D->", "D->: write a number behind >, such as D->10"),
+        ("rank>many", "rank>many: write a number"),
+        ("ranks>5", "no number 'ranks'; did you mean rank?"),
+        (">5", ">5: no number ''; the numbers are size overlap A B"),
+        ("block:x", "block:x: write block:3, block:3-7 or block:3-"),
+        ("block:7-3", "block:7-3: the first block comes after the last"),
+        ("block:", "block:: write"),
+        ("kind:", "kind:: write a kind behind it"),
+        ("!", "!: the statuses are !done !failed"),
+        ("!broken", "!broken: the statuses are"),
+        ("\x1b[2J>3", r"\x1b[2J>3: no number"),
+    ],
+)
+def test_filter_says_what_is_wrong_in_one_line(text: str, said: str) -> None:
+    with pytest.raises(FilterError) as error:
+        compile_filter(text)
+    assert said in str(error.value)
+    assert str(error.value).isprintable()
+
+
+def test_filter_examples_can_be_read() -> None:
+    done = clean_record(record(layers(1)[1]))
+    for example, _ in SYNTAX:
+        compile_filter(example)(done)
+    for name in metric_names().split():
+        compile_filter(f"{name}>1")(done)
 
 
 # Editing
@@ -229,6 +301,12 @@ def test_the_history_is_bounded() -> None:
 # Keys
 
 
+SHOWN_TOGETHER: tuple[tuple[Scope, ...], ...] = (
+    *(screen.SCOPES for screen in (OverviewScreen, MapScreen, LayersScreen, LayerScreen, JobScreen, MergeScreen)),
+    ("recipe",),
+)
+
+
 def test_ids_are_unique_and_keys_are_safe() -> None:
     keys = [key for scope in SCOPES.values() for key in scope]
     assert len({key.id for key in keys}) == len(keys)
@@ -238,25 +316,28 @@ def test_ids_are_unique_and_keys_are_safe() -> None:
 
 
 def test_no_screen_gives_a_key_two_meanings() -> None:
-    for own in (("layers", "list"), ("layer",), ("recipe", "list"), ("job", "list"), ("merge",), ("list",)):
+    for own in SHOWN_TOGETHER:
         names = [n for scope in (*own, "global") for key in SCOPES[scope] for n in key.keys.split(",")]
         assert len(names) == len(set(names)), own
 
 
 def test_every_action_exists() -> None:
-    owners: dict[str, Any] = {
-        "global": InspectApp, "list": RowTable, "layers": type(screens.layers_screen()), "layer": LayerScreen,
-        "recipe": type(screens.recipe_screen()), "merge": MergeScreen, "job": type(screens.job_screen()),
+    both = (MapScreen, LayersScreen)
+    owners: dict[Scope, tuple[Any, ...]] = {
+        "global": (InspectApp,), "list": (RowTable,), "grid": (GridMap,), "map": (MapScreen,),
+        "layers": (LayersScreen,), "metric": both, "marks": both, "layer": (LayerScreen,),
+        "recipe": (RecipeScreen,), "merge": (MergeScreen,),
+        "job": (JobScreen,),
     }  # fmt: skip
     for scope, keys in SCOPES.items():
-        for key in keys:
+        for key, owner in itertools.product(keys, owners[scope]):
             name = key.action.split("(")[0]
-            owner = InspectApp if name.startswith("app.") else owners[scope]
+            owner = InspectApp if name.startswith("app.") else owner
             assert inspect.isfunction(getattr(owner, f"action_{name.removeprefix('app.')}")), key.id
 
 
 def test_footers_fit_eighty_cells() -> None:
-    for own in (("layers", "list"), ("layer",), ("recipe",), ("job", "list"), ("merge",), ("list",)):
+    for own in SHOWN_TOGETHER:
         line = " " + "  ".join(f"{shown} {key.name}" for shown, key in hints((*own, "global")))
         assert len(line) <= 80, line
 

@@ -66,7 +66,7 @@ async def test_header_tells_the_state_on_every_screen(partial_run: Path, size: t
     async with opened(partial_run, size) as (_, pilot):
         for state, (prepare, expected) in STATES.items():
             prepare(partial_run)
-            for key in ("1", "3", "4", "5") if state == "running" else ("5",):
+            for key in ("1", "2", "3", "4", "5") if state == "running" else ("5",):
                 header = (await press(pilot, key)).splitlines()[0]
                 assert expected in header, (state, header)
                 assert "llama-base" in header or "LOST" in header
@@ -171,7 +171,7 @@ async def test_complete_merge_shows_its_output(whole_run: Path) -> None:
 @pytest.mark.parametrize("size", [(60, 15), (79, 23), (200, 60)])
 async def test_other_sizes_are_usable(partial_run: Path, size: tuple[int, int]) -> None:
     async with opened(partial_run, size) as (_, pilot):
-        for key, expected in (("1", "Compared"), ("3", "Layer"), ("4", "Coef"), ("5", "Analysis")):
+        for key, expected in (("1", "Compared"), ("2", "q_proj"), ("3", "Layer"), ("4", "Coef"), ("5", "Analysis")):
             text = await press(pilot, key)
             assert expected in text, text
             assert "needs 60x15" not in text

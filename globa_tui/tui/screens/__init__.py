@@ -10,6 +10,13 @@ if TYPE_CHECKING:
     from globa_tui.tui.screens.base import InspectScreen
 
 
+def map_screen() -> InspectScreen:
+    """The grid of blocks and modules."""
+    from globa_tui.tui.screens.map import MapScreen
+
+    return MapScreen()
+
+
 def layers_screen() -> InspectScreen:
     """The table of layers."""
     from globa_tui.tui.screens.layers import LayersScreen

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from rich.text import Text
 
 from globa_tui.tui.bindings import SCOPES, TITLES, Scope, shown_keys
+from globa_tui.tui.filters import SYNTAX, metric_names
 from globa_tui.tui.metrics import PATTERN_WORDS
 from globa_tui.tui.screens.reading import ReadingScreen
 
@@ -15,6 +16,7 @@ MARKS = (
     ("..", "not analysed yet"),
     ("!!", "failed; the reason stands below the table"),
     ("--", "not a matrix, or excluded: averaged in a merge"),
+    ("◆", "marked"),
 )
 
 
@@ -34,6 +36,12 @@ def help_text(scopes: Sequence[Scope]) -> Text:
             text.append(f"  {shown_keys(key):<12}", "bold cyan")
             text.append(f" {key.help}\n")
         text.append("\n")
+    if "layers" in scopes:
+        text.append("Filter of the layers: words that must all hold\n", "bold")
+        for example, meaning in SYNTAX:
+            text.append(f"  {example:<12}", "bold cyan")
+            text.append(f" {meaning}\n")
+        text.append(f"  numbers      {metric_names()}\n\n")
     text.append("Marks of a layer\n", "bold")
     for mark, meaning in MARKS:
         text.append(f"  {mark:<12}", "bold")

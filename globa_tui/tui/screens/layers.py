@@ -12,8 +12,8 @@ from textual.widgets import Input
 
 from globa_tui.diagnostics import printable
 from globa_tui.tui.bindings import Scope, bindings
-from globa_tui.tui.filters import compile_filter
-from globa_tui.tui.metrics import BY_KEY, TYPES, Record
+from globa_tui.tui.filters import Filter, FilterError, compile_filter
+from globa_tui.tui.metrics import BY_KEY, METRICS, TYPES, Record
 from globa_tui.tui.screens.base import InspectScreen
 from globa_tui.tui.status import STYLES
 from globa_tui.tui.widgets.line import Line
@@ -29,12 +29,15 @@ MARKS = {
 SHARES = tuple(f"share.{name}" for name in TYPES)
 
 
-def columns_for(width: int) -> list[Column]:
-    """The columns that fit without scrolling sideways; the least needed go first."""
+def columns_for(width: int, chosen: str = "overlap") -> list[Column]:
+    """The columns that fit without scrolling sideways, the chosen number among them; the least needed go first."""
     keys: list[tuple[str, int]] = [("overlap", 5), *((key, 4) for key in SHARES)]
     shapes = [Column("shape", "Shape", 11)] if width >= 80 else []
     if width >= 110:
         keys = [("size", 6), *keys, ("rank", 6), ("clustered", 6), ("seconds", 5)]
+    if chosen not in dict(keys):
+        keys = [(chosen, 6), *keys]
+        shapes = shapes if width >= 90 else []
     middle = [Column(key, BY_KEY[key].heading, cells) for key, cells in keys]
     kind = [Column("kind", "Kind", 10, "left")] if width >= 130 else []
     return [Column("name", "Layer", 0, "left"), *kind, *shapes, *middle, Column("status", "St", 2)]
@@ -44,13 +47,15 @@ class LayersScreen(InspectScreen):
     """One row per tensor, filled in while the job runs."""
 
     MODE = "layers"
-    SCOPES: ClassVar[tuple[Scope, ...]] = ("layers", "list")
-    BINDINGS = bindings("layers")
+    SCOPES: ClassVar[tuple[Scope, ...]] = ("layers", "metric", "marks", "list")
+    BINDINGS = bindings("layers", "metric", "marks")
 
     def __init__(self) -> None:
         super().__init__()
         self._labels: list[str] = []
         self._filter = ""
+        self._keep = Filter()
+        self._trouble = ""
         self._sort_key = ""
         self._descending = True
         self._stale = False
@@ -59,7 +64,8 @@ class LayersScreen(InspectScreen):
         yield RowTable(self._cell, id="layers")
         yield Line(id="layer-name")
         yield Line(id="layer-note")
-        filter_line = Input(placeholder="words of the name or kind, !failed, block:3-7", id="filter", compact=True)
+        example = "mlp down   D->10   rank>50   block:3-7   !failed"
+        filter_line = Input(placeholder=example, id="filter", compact=True)
         filter_line.display = False
         yield filter_line
 
@@ -79,6 +85,7 @@ class LayersScreen(InspectScreen):
 
     def show_all(self) -> None:
         self._labels = labels(self.inspect.model.records)
+        self._read_filter()
         self._show_columns()
         self._show_order()
         self.table.refresh()
@@ -97,6 +104,8 @@ class LayersScreen(InspectScreen):
     def tabs_right(self) -> Text:
         shown, total = len(self.table.rows), len(self.inspect.model.records)
         text = Text()
+        if self.inspect.marks:
+            text.append(f"{len(self.inspect.marks)} marked ", "bold yellow")
         if self._filter:
             text.append(f"/{printable(self._filter)} ", "bold yellow")
         if self._sort_key:
@@ -130,8 +139,9 @@ class LayersScreen(InspectScreen):
 
     @on(Input.Submitted, "#filter")
     def filter_done(self) -> None:
-        """Back to the table with the filter in place."""
-        self._close_line()
+        """Back to the table with the filter in place, once it can be read."""
+        if not self._trouble:
+            self._close_line()
 
     def action_sort(self) -> None:
         """Sort by the next column; first refresh an order that new results made stale."""
@@ -140,6 +150,45 @@ class LayersScreen(InspectScreen):
             return
         keys = ["", *(column.key for column in self.table.columns if column.key in BY_KEY)]
         self._sort_by(keys[(keys.index(self._sort_key) + 1) % len(keys)] if self._sort_key in keys else "")
+
+    def action_metric(self, by: int) -> None:
+        """Show the next metric in a column, and sort by it."""
+        keys = [metric.key for metric in METRICS]
+        self._take(keys[(keys.index(self.inspect.metric) + by) % len(keys)])
+
+    def action_pick_metric(self) -> None:
+        """Choose a metric from a list."""
+        from globa_tui.tui.screens.metric import MetricScreen
+
+        self.app.push_screen(MetricScreen(self.inspect.metric), self._take)
+
+    def _take(self, key: str | None) -> None:
+        if key is not None:
+            self.inspect.metric = key
+            self._sort_by(key)
+
+    def action_mark(self) -> None:
+        """Mark the layer, or take the mark away, and go one down."""
+        if self.table.key is not None:
+            self.inspect.toggle_marks([self.table.key])
+            self.table.action_move(1)
+            self._show_marks()
+
+    def action_mark_all(self) -> None:
+        """Mark all layers that the filter leaves, or none of them."""
+        self.inspect.toggle_marks(self.table.rows)
+        self._show_marks()
+
+    def action_recipe_of_marks(self) -> None:
+        """Edit the coefficients of the marked layers, or of the one under the cursor."""
+        self.inspect.open_recipe_for([] if self.table.key is None else [self.table.key])
+
+    def _show_marks(self) -> None:
+        if "!m" in self._filter:
+            self._read_filter()
+            self._show_order()
+        self.table.refresh()
+        self._show_tabs_right()
 
     def action_reverse(self) -> None:
         """Turn the order round."""
@@ -183,9 +232,24 @@ class LayersScreen(InspectScreen):
         self._show_order()
 
     def _apply_filter(self, text: str) -> None:
-        if text.strip() != self._filter:
-            self._filter = text.strip()
-            self._show_order()
+        """Take a filter; one that cannot be read leaves the last one in place and says what is wrong."""
+        if text.strip() != self._filter or self._trouble:
+            before, self._filter = self._filter, text.strip()
+            if self._read_filter():
+                self._show_order()
+            else:
+                self._filter = before
+            self._show_note()
+
+    def _read_filter(self) -> bool:
+        app = self.inspect
+        try:
+            self._keep = compile_filter(self._filter, app.model.records, app.marks)
+        except FilterError as error:
+            self._trouble = str(error)
+            return False
+        self._trouble = ""
+        return True
 
     def _close_line(self) -> None:
         self.query_one("#filter", Input).display = False
@@ -193,13 +257,12 @@ class LayersScreen(InspectScreen):
 
     def _show_columns(self) -> None:
         mark = (self._sort_key, "↓" if self._descending else "↑") if self._sort_key else ("", "")
-        self.table.set_columns(columns_for(self.size.width), mark)
+        self.table.set_columns(columns_for(self.size.width, self.inspect.metric), mark)
 
     def _show_order(self) -> None:
         self._stale = False
         records = self.inspect.model.records
-        keep = compile_filter(self._filter)
-        rows = [index for index, record in enumerate(records) if keep(record)]
+        rows = [index for index, record in enumerate(records) if self._keep(record)]
         if self._sort_key in BY_KEY:
             rows = self._sorted(rows)
         elif not self._descending:
@@ -222,6 +285,10 @@ class LayersScreen(InspectScreen):
 
     def _show_note(self) -> None:
         name, note = self.query_one("#layer-name", Line), self.query_one("#layer-note", Line)
+        if self._trouble:
+            name.show(Text(f" {self._trouble}", STYLES["bad"]))
+            note.show(Text(f" Shown is the filter {printable(self._filter) or 'before'!r}.", STYLES["dim"]))
+            return
         if self.table.key is None:
             name.show(Text())
             note.show(Text())
@@ -234,7 +301,11 @@ class LayersScreen(InspectScreen):
         record = self.inspect.model.records[key]
         status = str(record.get("status"))
         if column == "name":
-            return Text(fit_label(self._labels[key], width), "" if status == "done" else MARKS[status][1])
+            style = "" if status == "done" else MARKS[status][1]
+            if not self.inspect.marks:
+                return Text(fit_label(self._labels[key], width), style)
+            mark = ("◆ ", "bold yellow") if key in self.inspect.marks else ("  ", "")
+            return Text.assemble(mark, (fit_label(self._labels[key], width - 2), style))
         if column == "shape":
             return Text(shape(record["shape"]), STYLES["dim"])
         if column == "kind":

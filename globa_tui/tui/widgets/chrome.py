@@ -10,7 +10,13 @@ from rich.text import Text
 from globa_tui.tui.bindings import Scope, hints, scope_of
 from globa_tui.tui.widgets.line import Line
 
-SCREENS = (("overview", "1", "Overview"), ("layers", "3", "Layers"), ("recipe", "4", "Recipe"), ("job", "5", "Job"))
+SCREENS = (
+    ("overview", "1", "Overview"),
+    ("map", "2", "Map"),
+    ("layers", "3", "Layers"),
+    ("recipe", "4", "Recipe"),
+    ("job", "5", "Job"),
+)
 
 
 class HeaderLine(Line):
@@ -44,7 +50,7 @@ class KeysLine(Line):
         """Name the footer keys of these scopes."""
         text = Text(" ", no_wrap=True)
         for shown, key in hints(scopes):
-            owner = {"global": "app", "list": "focused"}.get(scope_of(key), "screen")
+            owner = {"global": "app", "list": "focused", "grid": "focused"}.get(scope_of(key), "screen")
             part = Text.assemble((shown, "bold cyan"), (f" {key.name}", ""))
             part.stylize(Style(meta={"@click": f"{owner}.{key.action}"}))
             text.append_text(part)

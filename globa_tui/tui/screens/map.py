@@ -1,0 +1,212 @@
+"""The whole model as a grid of one number per matrix."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import ClassVar
+
+from rich.style import Style
+from rich.text import Text
+from textual import on
+from textual.app import ComposeResult
+
+from globa_tui.tui.bindings import Scope, bindings
+from globa_tui.tui.block_map import BlockMap, Cell, block_map
+from globa_tui.tui.ink import has_colours, level_of, ramp
+from globa_tui.tui.metrics import BY_KEY, METRICS, Metric
+from globa_tui.tui.screens.base import InspectScreen
+from globa_tui.tui.screens.layers import note_of
+from globa_tui.tui.status import STYLES
+from globa_tui.tui.widgets.grid_map import GridMap, Look
+from globa_tui.tui.widgets.line import Line
+from globa_tui.tui.words import name_text
+
+
+class MapScreen(InspectScreen):
+    """Blocks by modules; any metric of the registry as colour, or as glyphs where there are no colours."""
+
+    MODE = "map"
+    SCOPES: ClassVar[tuple[Scope, ...]] = ("map", "metric", "marks", "grid")
+    BINDINGS = bindings("map", "metric", "marks")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._map = BlockMap((), ())
+        self._values: dict[int, float] = {}
+        self._ends = (0.0, 0.0)
+        self._layers: object = None
+
+    def compose_body(self) -> ComposeResult:
+        yield Line(id="map-title")
+        yield GridMap(self._look, id="map")
+        yield Line(id="map-legend")
+        yield Line(id="layer-name")
+        yield Line(id="layer-note")
+
+    @property
+    def grid(self) -> GridMap:
+        """The grid."""
+        return self.query_one("#map", GridMap)
+
+    @property
+    def metric(self) -> Metric:
+        """The number that is shown."""
+        return BY_KEY[self.inspect.metric]
+
+    def on_mount(self) -> None:
+        """Start on the grid."""
+        self.grid.focus()
+
+    def on_resize(self) -> None:
+        """Fit the texts to the size."""
+        super().on_resize()
+        self._show_texts()
+
+    def show_all(self) -> None:
+        records = self.inspect.model.records
+        if self._layers is not self.inspect.model.manifest:
+            self._layers, self._map = self.inspect.model.manifest, block_map(records)
+        self._values = {}
+        self._read(range(len(records)))
+        self.grid.show_map(self._map)
+        self._show_texts()
+
+    def show_records(self, changed: Collection[int]) -> None:
+        self._read(changed)
+        self.grid.refresh()
+        self._show_texts()
+
+    def _read(self, changed: Collection[int]) -> None:
+        """Take over the numbers of these layers, and find the ends of the scale."""
+        metric, records = self.metric, self.inspect.model.records
+        for index in changed:
+            value = metric.value(records[index])
+            if value is None:
+                self._values.pop(index, None)
+            else:
+                self._values[index] = value
+        means = [mean for row in self._map.rows for cell in row.cells if (mean := self._mean(cell)) is not None]
+        self._ends = (min(means), max(means)) if means else (0.0, 0.0)
+
+    def _mean(self, cell: Cell) -> float | None:
+        """The number of a cell: of its layer, or the mean over its experts."""
+        known = [value for index in cell if (value := self._values.get(index)) is not None]
+        return sum(known) / len(known) if known else None
+
+    def _look(self, cell: Cell) -> Look:
+        records = self.inspect.model.records
+        marked = not self.inspect.marks.isdisjoint(cell)
+        if any(records[index]["status"] == "failed" for index in cell):
+            return Look(None, "!", marked)
+        mean = self._mean(cell)
+        return Look(None, "·", marked) if mean is None else Look(level_of(mean, *self._ends), marked=marked)
+
+    @on(GridMap.Moved)
+    def describe(self) -> None:
+        """Say what the cell under the cursor is."""
+        self._show_cell()
+
+    @on(GridMap.Opened)
+    def open_cell(self) -> None:
+        """Open the layer of the cell, of experts the one with the largest number."""
+        if self.grid.cell:
+            self.inspect.order = [index for row in self._map.rows for cell in row.cells for index in cell]
+            self.inspect.open_layer(self._largest(self.grid.cell))
+
+    def _largest(self, cell: Cell) -> int:
+        failed = [index for index in cell if self.inspect.model.records[index]["status"] == "failed"]
+        return failed[0] if failed else max(cell, key=lambda index: self._values.get(index, float("-inf")))
+
+    def action_metric(self, by: int) -> None:
+        """Show the next metric, or the one before."""
+        keys = [metric.key for metric in METRICS]
+        self._take(keys[(keys.index(self.metric.key) + by) % len(keys)])
+
+    def action_pick_metric(self) -> None:
+        """Choose a metric from a list."""
+        from globa_tui.tui.screens.metric import MetricScreen
+
+        self.app.push_screen(MetricScreen(self.metric.key), self._take)
+
+    def _take(self, key: str | None) -> None:
+        if key is not None:
+            self.inspect.metric = key
+            self.show_all()
+
+    def action_next_failed(self, by: int) -> None:
+        """Go to the next cell with a failed layer, round the end."""
+        records = self.inspect.model.records
+        cells = [cell for row in self._map.rows for cell in row.cells if cell]
+        failed = [n for n, cell in enumerate(cells) if any(records[index]["status"] == "failed" for index in cell)]
+        if not failed:
+            self.notify("No layer has failed.", markup=False)
+            return
+        here = cells.index(self.grid.cell) if self.grid.cell in cells else 0
+        ahead = [place for place in failed if (place > here if by > 0 else place < here)] or failed
+        self.grid.go_to(cells[ahead[0 if by > 0 else -1]][0])
+
+    def action_mark(self) -> None:
+        """Mark the layers of the cell, or take the marks away."""
+        self.inspect.toggle_marks(self.grid.cell)
+        self._show_marks()
+
+    def action_mark_all(self) -> None:
+        """Mark every layer of the map, or none."""
+        self.inspect.toggle_marks([index for row in self._map.rows for cell in row.cells for index in cell])
+        self._show_marks()
+
+    def action_recipe_of_marks(self) -> None:
+        """Edit the coefficients of the marked layers, or of the cell under the cursor."""
+        self.inspect.open_recipe_for(self.grid.cell)
+
+    def _show_marks(self) -> None:
+        """Show the marks."""
+        self.grid.refresh()
+        self.show_chrome()
+
+    def tabs_right(self) -> Text:
+        marks = len(self.inspect.marks)
+        shown = len(self._values)
+        text = Text(f"{marks} marked  " if marks else "", "bold yellow")
+        text.append(f"{shown}/{self.inspect.model.counts.total} ", "not bold default")
+        return text
+
+    def _show_texts(self) -> None:
+        metric = self.metric
+        title = Text.assemble(" ", (metric.title, "bold"), "  ", (metric.meaning, STYLES["dim"]))
+        self.query_one("#map-title", Line).show(title)
+        self.query_one("#map-legend", Line).show(self._legend(metric))
+        self.show_chrome()
+        self._show_cell()
+
+    def _legend(self, metric: Metric) -> Text:
+        if not self._map.rows:
+            return Text(" Reading the index ..." if not self.inspect.model.loaded else " No matrices.", STYLES["dim"])
+        # Where there is no line for the title.
+        text = Text(f" {metric.title}  " if self.size.height < 24 else " ", no_wrap=True)
+        if self._values:
+            low, high = self._ends
+            text.append(f"{metric.text(low)} ")
+            for shade in ramp(has_colours(self.app))[:: 1 if self.size.width >= 100 else 2]:
+                text.append(shade.glyph, Style() + shade.style)
+            text.append(f" {metric.text(high)}")
+        notes = [f"mean of {self._map.experts} experts"] if self._map.experts > 1 else []
+        notes += ["largest of the fine-tunes" if self.size.width >= 80 else "largest"] if self.metric.per_task else []
+        text.append("  ".join(["", *notes, "! failed", "· not analysed"]), STYLES["dim"])
+        return text
+
+    def _show_cell(self) -> None:
+        name, note = self.query_one("#layer-name", Line), self.query_one("#layer-note", Line)
+        cell, records = self.grid.cell, self.inspect.model.records
+        if not cell:
+            name.show(Text())
+            note.show(Text())
+            return
+        index = self._largest(cell)
+        mean = self._mean(cell)
+        value = f"{self.metric.heading.rstrip('%')} {self.metric.text(mean)}  " if mean is not None else ""
+        more = f"largest of {len(cell)} experts: " if len(cell) > 1 else ""
+        name.show(
+            Text.assemble(" ", (value, "bold cyan"), (more, STYLES["dim"]), name_text(records[index]["name"], "bold"))
+        )
+        note.show(Text.assemble(" ", note_of(records[index])))
