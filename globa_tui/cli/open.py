@@ -22,9 +22,12 @@ def open_run(run: ReadableRun, mouse: MouseOption = True) -> int:
     """Open the terminal interface on an existing run. It starts nothing."""
     from globa_tui.cli.terminal import require_terminal
     from globa_tui.tui import run_inspect
-    from store.run import Run
+    from store.errors import RunNotFoundError
 
     require_terminal("show", run)
     path = run_path(run)
-    Run.open(path)
+    # The interface opens the run itself, in a thread of its own; here only what is no run at all is refused.
+    if not (path if path.suffix == ".h5" else path / "run.json").is_file():
+        msg = f"{path}: no run here; `globa-tui inspect BASE FT1 FT2 --store {path}` makes one"
+        raise RunNotFoundError(msg)
     return run_inspect(path, None, mouse=mouse)

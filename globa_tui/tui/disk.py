@@ -117,13 +117,13 @@ class Disk:
         """Look at the place where a merge would go."""
         self._ask("merge", lambda: [check_output(out, layers, dtype)])
 
-    def start_merge(self, recipe: Recipe, out: Path, *, allow_failed: bool = False) -> None:
+    def start_merge(self, recipe: Recipe, out: Path, *, allow_failed: bool = False, overwrite: bool = False) -> None:
         """Write the recipe under the name of the output, and start a merge job with it."""
         place = self.recipe_file.with_name(f"{out.name or 'merged'}.yaml")
 
         def begin() -> None:
             write_recipe(place, recipe)
-            self._jobs.start_merge(place, out, allow_failed=allow_failed)
+            self._jobs.start_merge(place, out, allow_failed=allow_failed, overwrite=overwrite)
 
         self._ask("job", begin)
         self._ask("run", self._poll)

@@ -81,9 +81,9 @@ class JobLink:
         """Start the analysis as a process of its own."""
         self._start("analyze", request.argv())
 
-    def start_merge(self, recipe: Path, out: Path, *, allow_failed: bool) -> None:
+    def start_merge(self, recipe: Path, out: Path, *, allow_failed: bool, overwrite: bool) -> None:
         """Start the merge of a recipe file as a process of its own."""
-        allowed = ["--allow-failed"] if allow_failed else []
+        allowed = [*(["--allow-failed"] if allow_failed else []), *(["--overwrite"] if overwrite else [])]
         self._start("merge", ["--run", str(self.folder), "--recipe", str(recipe), "-o", str(out), *allowed])
 
     def control(self, kind: Kind, word: Command) -> None:
@@ -136,8 +136,9 @@ def check_output(out: Path, layers: Sequence[Mapping[str, Any]], dtype: str | No
     parent = next((place for place in out.parents if place.is_dir()), None)
     free = shutil.disk_usage(parent).free if parent else None
     trouble = None
-    if out.exists() or out.is_symlink():
-        trouble = f"{out} is already there; choose another name"
+    there = out.exists() or out.is_symlink()
+    if there and (out.is_symlink() or not (out / "config.json").is_file()):
+        trouble = f"{out} is already there and is no model; choose another name"
     elif free is not None and free < needed:
         trouble = f"not enough space: {size(needed)} needed, {size(free)} free in {parent}"
-    return OutputChecked(out, free, needed, trouble)
+    return OutputChecked(out, free, needed, trouble, there)

@@ -91,6 +91,8 @@ class OutputChecked(Message):
     free: int | None
     needed: int
     trouble: str | None
+    there: bool = False
+    """Whether something is there already that could be replaced."""
 
 
 Answer = LayerRead | LogRead | OutputChecked | RecipeOpened | TextWritten

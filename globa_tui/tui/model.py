@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from globa_tui.effect import EffectTable
     from globa_tui.recipe import Recipe
     from globa_tui.resolve import LayerIndex
+    from globa_tui.tui.leaders import Leaders
 
 Record = Mapping[str, Any]
 
@@ -76,8 +77,10 @@ class RunModel:
     """Whether it came from the run rather than from the checkpoints."""
     _effect: EffectTable | None = None
     _index: LayerIndex | None = None
+    _leaders: Leaders | None = None
     _own: tuple[Recipe, frozenset[int]] | None = None
     _tally: Tally = field(default_factory=Tally)
+    _matrices: int = 0
 
     @property
     def tasks(self) -> int:
@@ -122,6 +125,20 @@ class RunModel:
         return self._effect
 
     @property
+    def matrices(self) -> int:
+        """Number of matrices among the tensors."""
+        return self._matrices
+
+    @property
+    def leaders(self) -> Leaders:
+        """The layers that stand out; looked for when first asked."""
+        if self._leaders is None:
+            from globa_tui.tui.leaders import Leaders
+
+            self._leaders = Leaders(self.records)
+        return self._leaders
+
+    @property
     def layer_index(self) -> LayerIndex:
         """Names, kinds and blocks, ready for finding the layers of a target; built when first asked for."""
         if self._index is None:
@@ -157,8 +174,9 @@ class RunModel:
         before = [record["name"] for record in self.records]
         self.manifest, self.packed, self.stored, self.loaded = manifest, packed, stored, True
         self.records = list(records)
-        self._effect = self._index = self._own = None
+        self._effect = self._index = self._own = self._leaders = None
         self._tally = Tally()
+        self._matrices = sum(record.get("role") == "matrix" for record in self.records)
         for record in self.records:
             self._tally.add(record)
         return before != [record["name"] for record in self.records]
@@ -171,6 +189,8 @@ class RunModel:
             self.records[index] = record
             if self._effect is not None:
                 self._effect.put(index, record)
+        if self._leaders is not None:
+            self._leaders.follow(self.records, changed.keys())
 
     def pattern_totals(self, rows: Iterable[int] | None = None) -> dict[str, tuple[int, float]]:
         """Count and energy of every pattern over the finished ones of these layers, or of all."""

@@ -14,15 +14,20 @@ from textual.containers import Horizontal, VerticalScroll
 from textual.widgets import Button, Checkbox, Input, Label, Select
 
 from globa_tui.diagnostics import printable
+from globa_tui.presets import DEFAULT_PRESET, MERGE_PRESETS
 from globa_tui.recipe import DTYPES, Recipe
 from globa_tui.tui.bindings import Scope, bindings
 from globa_tui.tui.messages import Answer, OutputChecked
 from globa_tui.tui.screens.base import InspectScreen
 from globa_tui.tui.status import STYLES
 from globa_tui.tui.widgets.pane import Pane
-from globa_tui.tui.words import size
+from globa_tui.tui.words import reason, size
 
 AS_BASE = "as the base"
+REPLACE = "overwrite"
+"""What is typed to replace a model that is there."""
+MOST_PARTS = 4
+"""Overrides that are listed one by one."""
 
 
 class MergeScreen(InspectScreen):
@@ -49,6 +54,9 @@ class MergeScreen(InspectScreen):
                 yield Select(options, value=AS_BASE, allow_blank=False, id="merge-dtype", compact=True)
             yield Checkbox("merge failed layers like norms; NaN and Inf pass through", id="merge-failed", compact=True)
             yield Pane("Check", id="merge-check")
+            with Horizontal(classes="row", id="merge-replace"):
+                yield Label(f"Type {REPLACE} to replace it ")
+                yield Input(id="merge-typed", compact=True)
             with Horizontal(classes="row"):
                 yield Button("Start merge", id="merge-start", variant="success", compact=True, disabled=True)
                 yield Button("Back", id="merge-back", compact=True)
@@ -84,12 +92,14 @@ class MergeScreen(InspectScreen):
         """Look at the place that is named now."""
         self._check()
 
+    @on(Input.Changed, "#merge-typed")
     @on(Checkbox.Changed, "#merge-failed")
     def judge_again(self) -> None:
-        """Allow failed layers, or not."""
+        """Allow failed layers, or not; replace what is there, or not."""
         self._show_check()
 
     @on(Input.Submitted, "#merge-out")
+    @on(Input.Submitted, "#merge-typed")
     def leave_line(self) -> None:
         """On to the button, so that one more enter starts, however soon it comes."""
         if self._confirmed:
@@ -114,6 +124,12 @@ class MergeScreen(InspectScreen):
         checked = self._checked
         return checked is not None and checked.trouble is None and checked.out == self.out and not self._blocked()
 
+    @property
+    def _replaces(self) -> bool:
+        """Whether a model is there, and its name for replacing it was typed."""
+        there = self._checked is not None and self._checked.there
+        return there and self.query_one("#merge-typed", Input).value.strip() == REPLACE
+
     def _blocked(self) -> str | None:
         app = self.inspect
         if app.jobs["merge"].active:
@@ -124,8 +140,14 @@ class MergeScreen(InspectScreen):
         if counts.pending:
             return f"{counts.pending} layers are not analysed yet; merge when the analysis is done"
         if counts.failed and not self.query_one("#merge-failed", Checkbox).value:
-            return f"{counts.failed} layers failed: resume the analysis, or tick the box above"
+            return f"{counts.failed} layers failed: resume the analysis, or tick the box above{self._first_failure()}"
+        if self._checked is not None and self._checked.there and not self._checked.trouble and not self._replaces:
+            return f"{printable(self._checked.out)} is already there; choose another name, or type {REPLACE} below"
         return None
+
+    def _first_failure(self) -> str:
+        failed = (record for record in self.inspect.model.records if record["status"] == "failed")
+        return next((f"\n  {printable(record['name'])}: {reason(record)}" for record in failed), "")
 
     def action_start(self) -> None:
         """Start the merge, and go to its progress."""
@@ -134,7 +156,8 @@ class MergeScreen(InspectScreen):
             self.notify("Not yet: see the check below.", markup=False, severity="warning")
             return
         app = self.inspect
-        app.disk.start_merge(self.recipe, out, allow_failed=self.query_one("#merge-failed", Checkbox).value)
+        allow_failed = self.query_one("#merge-failed", Checkbox).value
+        app.disk.start_merge(self.recipe, out, allow_failed=allow_failed, overwrite=self._replaces)
         app.pop_screen()
         app.action_show("job")
 
@@ -161,6 +184,7 @@ class MergeScreen(InspectScreen):
     def _show_check(self) -> None:
         text, blocked, checked = Text(), self._blocked(), self._checked
         self.query_one("#merge-failed", Checkbox).display = self.inspect.model.counts.failed > 0
+        self.query_one("#merge-replace").display = checked is not None and checked.there and not checked.trouble
         if blocked:
             text.append(f"✖ {blocked}\n", STYLES["bad"])
         if checked is None:
@@ -179,10 +203,33 @@ class MergeScreen(InspectScreen):
         editor, model = self.inspect.editor, self.inspect.model
         if editor is None:
             return Text("Reading the recipe ...")
-        text = Text()
-        for pattern, value in editor.recipe.coefficients.items():
+        recipe, counts = editor.recipe, model.counts
+        text = Text.assemble(("Method ", STYLES["dim"]), (recipe.method, "bold"), "   ", recipe_words(recipe), "\n")
+        for pattern, value in recipe.coefficients.items():
             text.append(f"{pattern} ", "bold" if value else STYLES["dim"])
             text.append(f"{value:g}   ", "" if value else STYLES["dim"])
-        counts = model.counts
-        text.append(f"\n{counts.done} layers from the analysis, {counts.skipped} others averaged", STYLES["dim"])
+        if recipe.overrides:
+            layers = len(model.own_layers(recipe))
+            text.append(f"\n{len(recipe.overrides)} overrides, for {layers} layers", STYLES["warn"])
+            for override in recipe.overrides[:MOST_PARTS]:
+                text.append(f"\n  {printable(str(override))}")
+            if len(recipe.overrides) > MOST_PARTS:
+                text.append(f"\n  and {len(recipe.overrides) - MOST_PARTS} more", STYLES["dim"])
+        missing = f", {counts.failed} failed" if counts.failed else ""
+        missing += f", {counts.pending} not analysed yet" if counts.pending else ""
+        text.append(
+            f"\n{counts.done} layers from the analysis, {counts.skipped} others averaged{missing}", STYLES["dim"]
+        )
         return text
+
+
+def recipe_words(recipe: Recipe) -> Text:
+    """The coefficients of the whole model as a preset and what differs from it."""
+    for preset in MERGE_PRESETS.values():
+        if preset.coefficients == recipe.coefficients:
+            return Text(f"preset {preset.name}")
+    start = MERGE_PRESETS[DEFAULT_PRESET].coefficients
+    text = Text(f"preset {DEFAULT_PRESET} with ")
+    changes = [(name, start[name], value) for name, value in recipe.coefficients.items() if value != start[name]]
+    text.append(", ".join(f"{name} {before:g} -> {after:g}" for name, before, after in changes), "yellow")
+    return text

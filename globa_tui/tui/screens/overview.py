@@ -12,6 +12,7 @@ from textual.containers import Horizontal, Vertical
 
 from globa_tui.diagnostics import printable
 from globa_tui.tui.bindings import Scope
+from globa_tui.tui.leaders import STANDOUTS
 from globa_tui.tui.metrics import BY_KEY, PATTERN_WORDS, SHORT_WORDS, TYPES, percent
 from globa_tui.tui.screens.base import InspectScreen
 from globa_tui.tui.status import EXPLAINED, STYLES
@@ -19,12 +20,6 @@ from globa_tui.tui.widgets.pane import Pane
 from globa_tui.tui.widgets.row_table import Column, RowTable
 from globa_tui.tui.words import bar, count, name_text, place
 
-STANDOUTS = (
-    ("overlap", "largest subspace overlap"),
-    ("size", "moved furthest from the base"),
-    ("share.D-", "most opposite-sign energy"),
-    ("clustered", "least unique basis"),
-)
 SEVERITY = {"error": ("✖", "bad"), "warning": ("!", "warn"), "info": ("·", "dim")}
 
 
@@ -66,7 +61,8 @@ class OverviewScreen(InspectScreen):
         table.refresh()
 
     def show_jobs(self) -> None:
-        self.show_all()
+        self.query_one("#standouts", RowTable).empty = Text(self._hint(), STYLES["dim"])
+        self.query_one("#standouts", RowTable).refresh()
 
     @on(RowTable.Opened)
     def open_standout(self, event: RowTable.Opened) -> None:
@@ -110,7 +106,7 @@ class OverviewScreen(InspectScreen):
             app.model.manifest.get("findings") or (), key=lambda found: list(SEVERITY).index(found["severity"])
         )
         if app.model.loaded and not any(found["severity"] == "error" for found in findings):
-            matrices = sum(record.get("role") == "matrix" for record in app.model.records)
+            matrices = app.model.matrices
             text.append("✔ fits", STYLES["good"])
             text.append(f": {len(app.model.records)} tensors, {matrices} of them matrices\n")
         for found in findings:
@@ -138,17 +134,15 @@ class OverviewScreen(InspectScreen):
         return text
 
     def _find_standouts(self) -> list[tuple[str, str, int]]:
-        records = self.inspect.model.records
         found: list[tuple[str, str, int]] = []
-        failed = [index for index, record in enumerate(records) if record.get("status") == "failed"]
-        if failed:
-            found.append(("!!", f"{len(failed)} failed, the first is", failed[0]))
+        leaders = self.inspect.model.leaders
+        if leaders.failed:
+            found.append(("!!", f"{len(leaders.failed)} failed, the first is", min(leaders.failed)))
         for key, words in STANDOUTS:
             metric = BY_KEY[key]
-            values = [(value, -index) for index, record in enumerate(records) if (value := metric.value(record))]
-            for value, negative in sorted(values, reverse=True)[: 2 if self.size.height >= 36 else 1]:
+            for value, index in leaders.of(key)[: 2 if self.size.height >= 36 else 1]:
                 unit = "%" if metric.heading.endswith("%") else ""
-                found.append((metric.format(value) + unit, words, -negative))
+                found.append((metric.format(value) + unit, words, index))
         return found
 
     def _cell(self, key: int, column: str, width: int) -> Text:

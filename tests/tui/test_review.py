@@ -1,0 +1,70 @@
+"""What the review of a merge says, and when it lets one start; sums that follow single changes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from globa_tui.tui.leaders import STANDOUTS, Leaders
+from globa_tui.tui.model import RunModel
+from globa_tui.tui.screens.merge import MergeScreen
+from tests.tui.driving import opened, press, screen_text, settle
+from tests.tui.fake_run import layers, manifest, record
+
+
+async def test_review_tells_what_differs(whole_run: Path) -> None:
+    async with opened(whole_run, (100, 30)) as (_, pilot):
+        text = await press(pilot, "4", "j", "right", "t", "space", "M")
+    assert "Method globa   preset readme with A 0 -> 0.05" in text
+    assert "1 overrides, for 12 layers" in text
+    assert "attn:A=0" in text
+    assert "22 layers from the analysis, 3 others averaged, 1 failed" in text
+    assert "v_proj.weight: NaN at row 3" in text
+
+
+async def test_a_model_is_replaced_only_when_that_is_typed(
+    whole_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "merged"
+    out.mkdir()
+    (out / "config.json").write_text("{}")
+    started: list[dict[str, Any]] = []
+    async with opened(whole_run, (100, 30)) as (app, pilot):
+        monkeypatch.setattr(app.disk, "start_merge", lambda recipe, out, **options: started.append(options))
+        await press(pilot, "4", "M", "tab", "tab", "space")
+        app.screen.query_one("#merge-out").value = str(out)  # type: ignore[attr-defined]
+        await settle(pilot)
+        assert "choose another name, or type overwrite below" in " ".join(screen_text(app).replace("│", " ").split())
+        await press(pilot, "ctrl+s")
+        assert isinstance(app.screen, MergeScreen)
+        typed = app.screen.query_one("#merge-typed")
+        typed.value = "over"  # type: ignore[attr-defined]
+        await settle(pilot)
+        await press(pilot, "ctrl+s")
+        assert not started
+        typed.value = "overwrite"  # type: ignore[attr-defined]
+        await settle(pilot)
+        assert "✔ ready" in screen_text(app)
+        await press(pilot, "ctrl+s")
+    assert started == [{"allow_failed": True, "overwrite": True}]
+
+
+def test_sums_and_leaders_follow_single_changes() -> None:
+    index = [layer for layer in layers(6) if layer["role"] == "matrix"]
+    pending = [{**layer, "status": "pending"} for layer in index]
+    model = RunModel(Path("run.globa"))
+    model.load(manifest(6), pending, packed=False, stored=True)
+    assert model.leaders.of("overlap") == []
+    for place, layer in enumerate(index):
+        model.put({place: record(layer)})
+    model.put({3: {**pending[3], "status": "failed", "error": "x"}})
+    fresh = RunModel(Path("run.globa"))
+    fresh.load(manifest(6), model.records, packed=False, stored=True)
+    assert model.counts == fresh.counts
+    for name, (entries, energy) in fresh.pattern_totals().items():
+        assert model.pattern_totals()[name] == (entries, pytest.approx(energy, rel=1e-12))
+    whole = Leaders(model.records)
+    assert model.leaders.failed == whole.failed == {3}
+    assert all(model.leaders.of(key) == whole.of(key) for key, _ in STANDOUTS)
