@@ -70,6 +70,8 @@ def _machine() -> dict[str, Any]:
     import os
     import platform
 
+    from globa_tui.memory import available_memory
+
     facts: dict[str, Any] = {"system": platform.platform(), "processors": os.cpu_count()}
     if hasattr(os, "sched_getaffinity"):
         facts["usable"] = len(os.sched_getaffinity(0))
@@ -77,6 +79,9 @@ def _machine() -> dict[str, Any]:
         facts["memory"] = _bytes(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
     except (AttributeError, OSError, ValueError):
         facts["memory"] = None
+    found = available_memory()
+    if found is not None:
+        facts["memory"] = f"{_bytes(found[1])}, {_bytes(found[0])} available"
     return facts
 
 

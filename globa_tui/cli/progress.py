@@ -33,7 +33,7 @@ class Display(ABC):
         text = f"{progress.done} of {progress.total} layers"
         text += f", {progress.failed} failed" if progress.failed else ""
         if progress.state == "paused":
-            text += ", paused until `globa-tui resume`"
+            text += f", paused: {progress.message}" if progress.message else ", paused until `globa-tui resume`"
         elif progress.eta_seconds:
             text += f", {about_time(progress.eta_seconds)} left"
         if progress.total:

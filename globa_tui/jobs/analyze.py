@@ -10,7 +10,6 @@ from typing import Any
 
 import torch
 
-from analysis.errors import AnalysisError
 from analysis.layer import analyse_layer
 from globa_tui.estimate import analysed, most_factor_bytes
 from globa_tui.jobs.device import resolve_device
@@ -20,6 +19,7 @@ from globa_tui.jobs.progress import Listener, Progress, matrix_cost
 from globa_tui.jobs.records import layer_arrays, layer_record, plain, record_head
 from globa_tui.jobs.relatedness import unrelated_warnings
 from globa_tui.jobs.reporter import Reporter
+from globa_tui.jobs.resources import layer_failure, memory_trouble
 from globa_tui.jobs.settings import AnalysisRequest, AnalysisSettings, SettingsError
 from globa_tui.jobs.sources import open_index, run_manifest
 from globa_tui.jobs.weights import LayerWeights
@@ -38,6 +38,8 @@ _GROUP_SECONDS = 1.0
 _GROUP_LAYERS = 64
 _GROUP_BYTES = 1 << 22
 """Most that waits to be written; what is larger goes at once."""
+_RESERVE = 1 << 25
+"""Bytes that stay free beside the factors of a layer: for spectra, the summary, the status, and others' logs."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,6 +93,7 @@ def run_analysis(
     for warning in warnings:
         warn(str(warning["message"]))
     chosen = _choose(index, settings)
+    _look_at_memory([layer for layer in chosen if layer is not None], settings, device, warn)
     folder = run_folder(request.store)
     resumes = (folder / "run.json").exists() and not request.fresh
     if not resumes:
@@ -126,6 +129,18 @@ def _require_space(folder: Path, settings: AnalysisSettings, layers: Sequence[La
     free = free_bytes(folder)
     if needed > free:
         raise DiskFullError(folder, needed, free, cure="use --no-factors, or a --store on a larger disk")
+
+
+def _look_at_memory(
+    layers: Sequence[Layer], settings: AnalysisSettings, device: torch.device, warn: Callable[[str], None]
+) -> None:
+    """Warn of a layer that may not fit into memory, and refuse one that cannot."""
+    trouble = memory_trouble(layers, settings.precision, device)
+    if trouble is not None:
+        text, refuse = trouble
+        if refuse:
+            raise SettingsError(text)
+        warn(text)
 
 
 class _Analysis:
@@ -181,14 +196,18 @@ class _Analysis:
 
     def _analyse(self, layer: Layer, weights: LayerWeights) -> None:
         cost = matrix_cost(layer.shape)
+        self._wait_for_space(layer)
         self.reporter.layer_started(layer.name)
         start = time.monotonic()
         base, models = weights.read(layer)
         try:
             result = analyse_layer(base, models, self.options)
-        except AnalysisError as error:
+        except Exception as error:
+            reason = layer_failure(error)
+            if reason is None:
+                raise
             self.pending.flush()
-            self.writer.write_record(record_head(layer, "failed", f"{layer.name}: {error}"))
+            self.writer.write_record(record_head(layer, "failed", f"{layer.name}: {reason}"))
             self.reporter.layer_ended(cost, failed=True)
             return
         del base, models
@@ -196,6 +215,17 @@ class _Analysis:
         arrays = layer_arrays(result, self.options.anchor, keep)
         record = layer_record(layer, result, self.options.anchor, time.monotonic() - start)
         self.pending.add(plain(record), arrays, cost)
+
+
+    def _wait_for_space(self, layer: Layer) -> None:
+        """Pause while the disk could not take this layer, rather than fail in the middle of it."""
+        needed = _RESERVE
+        if self.settings.factors:
+            needed += most_factor_bytes([dataclasses.asdict(layer)], self.settings)
+        free = free_bytes(self.writer.path)
+        if free < needed:
+            full = DiskFullError(self.writer.path, needed, free, cure="free some: the job goes on by itself")
+            self.reporter.hold(str(full), lambda: free_bytes(self.writer.path) >= needed)
 
 
 class _Pending:

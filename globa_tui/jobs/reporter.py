@@ -17,6 +17,7 @@ from store.errors import StoreError
 
 HEARTBEAT_SECONDS = 2.0
 PAUSE_POLL_SECONDS = 0.25
+HOLD_POLL_SECONDS = 2.0
 
 
 class JobCancelledError(Exception):
@@ -87,6 +88,21 @@ class Reporter:
         self._obey()
         self.estimator.begin()
         self.update(current=name)
+
+    def hold(self, message: str, may_go_on: Callable[[], bool]) -> None:
+        """Pause until there is what the job lacks; `resume` goes on at once, `cancel` ends it as ever."""
+        self.update(state="paused", message=message)
+        while not may_go_on():
+            end = time.monotonic() + HOLD_POLL_SECONDS
+            word = None
+            while word not in ("resume", "cancel") and time.monotonic() < end:
+                time.sleep(PAUSE_POLL_SECONDS)
+                word = self._word()
+            if word == "cancel":
+                raise JobCancelledError
+            if word == "resume":
+                break
+        self.update(state="running", message="")
 
     def layer_ended(self, cost: float, *, failed: bool = False, count: int = 1) -> float:
         """Count a layer, or several of this cost together; the seconds since the first of them started."""
