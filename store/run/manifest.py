@@ -74,6 +74,10 @@ def parse_manifest(data: bytes | str, where: str) -> Manifest:
         if not isinstance(manifest.get(key), kind) or (kind is list and not _all_objects(manifest[key])):
             msg = f"{where}: {key!r} is missing or damaged; restore it from a copy, or analyse again with --fresh"
             raise RunDamagedError(msg)
+    fault = _source_fault(manifest["sources"])
+    if fault:
+        msg = f"{where}: {fault}; restore it from a copy, or analyse again with --fresh"
+        raise RunDamagedError(msg)
     layers = manifest["layers"]
     if not all(type(layer.get("index")) is int and isinstance(layer.get("name"), str) for layer in layers):
         msg = f"{where}: a layer has no index or no name; restore it from a copy, or analyse again with --fresh"
@@ -82,6 +86,20 @@ def parse_manifest(data: bytes | str, where: str) -> Manifest:
         msg = f"{where}: two layers have the same index; restore it from a copy, or analyse again with --fresh"
         raise RunDamagedError(msg)
     return manifest
+
+
+def _source_fault(sources: list[Any]) -> str | None:
+    """What a source of a manifest lacks, if anything."""
+    if not sources:
+        return "names no sources"
+    for source in sources:
+        files = source.get("files")
+        if not isinstance(source.get("path"), str) or not isinstance(files, list) or not _all_objects(files):
+            return f"source {str(source.get('role', '?'))!r} has no path or no files"
+        kinds = {"name": str, "size": int, "mtime_ns": int, "header_sha256": str}
+        if not all(isinstance(file.get(key), kind) for file in files for key, kind in kinds.items()):
+            return f"source {str(source.get('role', '?'))!r}: a file lacks its name, size, time or hash"
+    return None
 
 
 def _all_objects(values: list[Any]) -> bool:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import json
 import os
-import shutil
 import stat
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -213,6 +213,7 @@ def _prepare(folder: Path, wanted: Manifest, fresh: bool) -> Manifest:
     files.remove_stale(folder / JOBS, older_than=_JOB_FILES_SECONDS)
     has_manifest = (folder / MANIFEST).exists()
     if fresh:
+        _require_a_run(folder, has_manifest)
         _throw_away(folder)
     elif has_manifest:
         found = manifests.read_manifest(folder)
@@ -228,13 +229,33 @@ def _prepare(folder: Path, wanted: Manifest, fresh: bool) -> Manifest:
     return wanted
 
 
+def _require_a_run(folder: Path, has_manifest: bool) -> None:
+    """Refuse to throw away what is not ours: a whole `run.json` that is no manifest, or files beside no manifest."""
+    if has_manifest:
+        try:
+            found = json.loads((folder / MANIFEST).read_bytes())
+        except (ValueError, RecursionError):
+            found = None
+        ours = not isinstance(found, dict) or {"format", "sources", "layers"} <= found.keys()
+    else:
+        names = {entry.name for entry in folder.iterdir() if not entry.name.startswith(".")}
+        ours = names <= {LOCK, LAYERS, SUMMARY, JOBS}
+    if not ours:
+        msg = f"{folder}: not a run of globa-tui, so --fresh leaves it alone; choose another --store"
+        raise RunDamagedError(msg)
+
+
 def _throw_away(folder: Path) -> None:
-    """Remove what was computed; the manifest stays until the new one replaces it."""
+    """Remove what was computed, and nothing else; the manifest stays until the new one replaces it."""
     with files.disk_errors(folder, "remove the old layers"):
         (folder / SUMMARY).unlink(missing_ok=True)
         layers = folder / LAYERS
-        if layers.is_dir():
-            shutil.rmtree(layers)
+        if layers.is_symlink():
+            layers.unlink()
+        elif layers.is_dir():
+            for file in layers.iterdir():
+                if layer_file(folder, f"{LAYERS}/{file.name}") is not None:
+                    file.unlink()
         files.sync_folder(folder)
 
 

@@ -21,13 +21,18 @@ from tests.cli.test_coefficients import coefficients, targets, values
 words = st.text(min_size=1)
 scalars = st.one_of(st.booleans(), st.integers(), values, st.text())
 param_names = st.from_regex(r"[a-z_]{1,12}", fullmatch=True)
+settings = st.fixed_dictionaries({}, optional={"eta": st.just([0.9, 0.8]), "basis": st.just("anchored")})
+sources = st.fixed_dictionaries(
+    {"base": words, "fine_tuned": st.lists(words, min_size=2, max_size=2).map(tuple)}
+).flatmap(
+    lambda named: st.one_of(
+        words.map(lambda run: {**named, "run": run}), settings.map(lambda s: {**named, "settings": s})
+    )
+)
 recipes = st.builds(
-    Recipe,
-    run=words,
-    base=st.none() | words,
-    fine_tuned=st.lists(words, min_size=2, max_size=2).map(tuple),
+    lambda named, **others: Recipe(**named, **others),
+    sources,
     method=st.sampled_from(["globa", "ties"]),
-    settings=st.fixed_dictionaries({}, optional={"eta": st.just([0.9, 0.8]), "basis": st.just("anchored")}),
     coefficients=st.fixed_dictionaries(dict.fromkeys(PATTERNS, values)).map(Coefficients),
     overrides=st.lists(st.builds(Override, targets, coefficients), max_size=3).map(tuple),
     params=st.dictionaries(param_names, scalars | st.lists(scalars, max_size=3), max_size=3),
@@ -80,9 +85,10 @@ BOMB = "a: &a [x,x]\n" + "".join(f"{b}: &{b} [{', '.join([f'*{a}'] * 9)}]\n" for
         ("run: x\ncoefficients: [A]", "coefficients: ['A'] is not a mapping"),
         ("run: x\noverrides: [{target: mlp}]", "is not 'mlp:D-=0' or a mapping with target and coefficients"),
         ("run: x\noverrides: [{target: 'a b c', coefficients: {A: 1}}]", "cannot read the target 'a b c'"),
-        ("run: x\nsettings: {eta: 2}", "settings: a value has the wrong type"),
-        ("run: x\nsettings: {eta: [2.0]}", "--eta is 2.0: a share of energy lies in (0, 1]"),
-        ("run: x\nsettings: {etta: [0.5]}", "unknown analysis setting 'etta'"),
+        ("base: x\nfine_tuned: [y]\nsettings: {eta: 2}", "eta is 2"),
+        ("run: x\nsettings: {eta: [0.5]}", "settings: x was analysed with its own"),
+        ("base: x\nfine_tuned: [y]\nsettings: {eta: [2.0]}", "--eta is 2.0: a share of energy lies in (0, 1]"),
+        ("base: x\nfine_tuned: [y]\nsettings: {etta: [0.5]}", "unknown analysis setting 'etta'"),
         ("run: x\nparams: {density: {a: 1}}", "params: density is {'a': 1}"),
         ("run: x\nparams: {density: .inf}", "params: density is inf"),
         ("run: x\nskip_weights: [a]", "skip_weights: 'a' is not a finite number"),

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from store import files
-from store.errors import DiskFullError, RunBusyError, StoreError
+from store.errors import DiskFullError, RunBusyError, RunDamagedError, StoreError
 from store.run import Run, RunWriter, read_lock, writer
 from tests.store.run_samples import arrays, assert_layer, manifest, record, write
 
@@ -328,3 +328,25 @@ def test_hostile_tensor_names_are_written_inside(tmp_path: Path) -> None:
     assert [found["name"] for found in opened.records()] == names
     for index in range(len(names)):
         assert_layer(opened.arrays(index), index)
+
+
+def test_fresh_leaves_a_strangers_folder_alone(tmp_path: Path) -> None:
+    folder = tmp_path / "exp.globa"
+    (folder / "layers").mkdir(parents=True)
+    kept = {"run.json": '{"experiment": 12}', "summary.jsonl": "mine\n", "layers/weights.csv": "1,2\n"}
+    for name, text in kept.items():
+        (folder / name).write_text(text)
+    with pytest.raises(RunDamagedError, match="not a run of globa-tui, so --fresh leaves it alone"):
+        RunWriter.create_or_resume(folder, manifest(), fresh=True)
+    assert {name: (folder / name).read_text() for name in kept} == kept
+
+
+def test_fresh_removes_layer_files_only(tmp_path: Path) -> None:
+    folder = tmp_path / "run.globa"
+    with RunWriter.create_or_resume(folder, manifest()):
+        pass
+    (folder / "layers" / "notes.txt").write_text("mine")
+    (folder / "layers" / "00000003-x.h5").write_text("old")
+    with RunWriter.create_or_resume(folder, manifest(), fresh=True):
+        pass
+    assert [path.name for path in (folder / "layers").iterdir()] == ["notes.txt"]
