@@ -21,7 +21,7 @@ from analysis.components import ComponentTable, component_table
 from analysis.conflict import ConflictSums, conflict_sums
 from analysis.core import core_matrix
 from analysis.decompose import TruncatedSVD, truncated_svd
-from analysis.errors import OptionsError
+from analysis.errors import AnalysisError, OptionsError
 from analysis.product import Product, require_shape, truncated_svd_of_product
 from analysis.prune import prune_to_energy
 from analysis.subspaces import SubspaceOverlap, subspace_overlap
@@ -121,8 +121,12 @@ def analyse_layer(
         raise OptionsError(msg)
     svds = []
     norms = []
-    for weight, energy in zip(fine_tuned, options.svd_energy, strict=True):
-        svd, norm = _decomposed(weight, base, energy, options.dtype)
+    for number, (weight, energy) in enumerate(zip(fine_tuned, options.svd_energy, strict=True), 1):
+        try:
+            svd, norm = _decomposed(weight, base, energy, options.dtype)
+        except AnalysisError as error:
+            error.args = (f"fine-tune {number}: {error}",)
+            raise
         svds.append(svd)
         norms.append(norm)
     conflicts = tuple(_conflict(base, fine_tuned, task, options.anchor) for task in range(len(fine_tuned)))
@@ -168,8 +172,13 @@ def _relate(
     """From decomposed task vectors to basis, interaction matrices, types and subspace overlaps."""
     values = [svd.singular_values for svd in svds]
     lefts, rights = [svd.left for svd in svds], [svd.right for svd in svds]
-    angles = _angles(lefts, options), _angles(rights, options)
-    left, right = _basis(lefts, values, options, angles[0]), _basis(rights, values, options, angles[1])
+    angles = [_angles(rights, options), _angles(lefts, options)]
+    overlaps = tuple(
+        None if task == options.anchor else _overlap(svds, task, options.anchor, angles) for task in range(len(svds))
+    )
+    # Taken off the list, so that the angles of a side are freed with its basis.
+    left = _basis(lefts, values, options, angles.pop())
+    right = _basis(rights, values, options, angles.pop())
     cores = [core_matrix(left, right, sigma, task) for task, sigma in enumerate(values)]
     rounding = 4 * torch.finfo(options.dtype).eps
     pruned = tuple(prune_to_energy(core, eta, rounding) for core, eta in zip(cores, options.eta, strict=True))
@@ -182,10 +191,7 @@ def _relate(
         right=right,
         pruned=pruned,
         parts=component_table(cores, pruned, options.anchor),
-        overlaps=tuple(
-            None if task == options.anchor else _overlap(svds, task, options.anchor, angles)
-            for task in range(len(svds))
-        ),
+        overlaps=overlaps,
         alignments=tuple(
             None if task == options.anchor else rank_alignment(svds[options.anchor], svd)
             for task, svd in enumerate(svds)
@@ -203,10 +209,10 @@ def _overlap(
     svds: tuple[TruncatedSVD, ...],
     task: int,
     anchor: int,
-    angles: tuple[PrincipalAngles | None, PrincipalAngles | None],
+    angles: Sequence[PrincipalAngles | None],
 ) -> SubspaceOverlap:
-    known = [found.swapped() if found is not None and anchor > task else found for found in angles]
-    return subspace_overlap(svds[anchor], svds[task], *known)
+    right, left = [found.swapped() if found is not None and anchor > task else found for found in angles]
+    return subspace_overlap(svds[anchor], svds[task], left, right)
 
 
 def _basis(
