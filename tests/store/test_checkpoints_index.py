@@ -125,8 +125,9 @@ def test_another_vocabulary_is_matched_and_what_is_left_out_is_a_warning() -> No
 
 def test_embeddings_of_another_width_are_a_shape_error() -> None:
     index = build_index(LLAMA, [with_shapes(model__embed_tokens__weight=(12, 5))])
-    [text] = messages(index, "error", "shape")
+    [text, rows] = messages(index, "error", "shape")
     assert text.startswith("model.embed_tokens.weight: base has [10, 4], ft1 has [12, 5]")
+    assert "its token tables have 10 and 12 rows" in rows
 
 
 def test_a_model_of_another_size_is_all_errors() -> None:

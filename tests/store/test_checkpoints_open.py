@@ -103,10 +103,17 @@ def test_refuses_a_folder_without_a_whole_model(tmp_path: Path, files: list[str]
     assert expected in refused(tmp_path)
 
 
-@pytest.mark.parametrize("name", ["model.gguf", "pytorch_model.bin", "notes.txt"])
-def test_refuses_a_file_of_another_kind(tmp_path: Path, name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        ("model.gguf", "is a GGUF file, which is quantised"),
+        ("pytorch_model.bin", "is not a .safetensors file"),
+        ("notes.txt", "is not a .safetensors file"),
+    ],
+)
+def test_refuses_a_file_of_another_kind(tmp_path: Path, name: str, why: str) -> None:
     (tmp_path / name).write_bytes(bytes(100))
-    assert "is not a .safetensors file" in refused(tmp_path / name)
+    assert why in refused(tmp_path / name)
 
 
 def test_refuses_a_file_without_tensors(tmp_path: Path) -> None:
