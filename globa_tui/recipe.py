@@ -94,6 +94,9 @@ class Recipe:
         if self.run is None and (self.base is None or not self.fine_tuned):
             msg = "a recipe needs `run`, or `base` and at least one of `fine_tuned`"
             raise RecipeError(msg)
+        if self.run is not None and self.settings:
+            msg = f"settings: {self.run} was analysed with its own; merge from `base` and `fine_tuned` to change them"
+            raise RecipeError(msg)
         if not self.method:
             msg = "method: give the name of a merge method"
             raise RecipeError(msg)

@@ -89,11 +89,14 @@ def _with_method(recipe: Recipe, words: MergeWords) -> Recipe:
         if parts:
             msg = f"--param {parts[0]}: parameters for parts of the model are for other methods; globa takes --coef"
             raise UsageError(msg)
-        known = {field.name for field in dataclasses.fields(AnalysisSettings)}
+        known = {field.name for field in dataclasses.fields(AnalysisSettings)} - {"device", "factors"}
         settings = {name: _as_setting(name, params.pop(name)) for name in list(params) if name in known}
         if settings and recipe.run is not None:
             name = next(iter(settings))
             msg = f"--param {name}: {recipe.run} was analysed with its own; merge from checkpoints to change it"
+            raise UsageError(msg)
+        if params:
+            msg = f"--param {next(iter(params))}: globa has no such parameter; it takes {', '.join(sorted(known))}"
             raise UsageError(msg)
         AnalysisSettings.from_dict(settings)
         recipe = dataclasses.replace(recipe, settings={**recipe.settings, **settings})

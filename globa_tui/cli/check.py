@@ -37,6 +37,7 @@ def check(
     """Look for faults in a merged model."""
     import json
 
+    from globa_tui.cli.layers import finite
     from globa_tui.diagnostics import ExitCode, UsageError
     from globa_tui.jobs.check import check_output
 
@@ -48,7 +49,7 @@ def check(
         raise UsageError(msg)
     report = check_output(out, (against, *(sources or ())) if against is not None else ())
     if as_json:
-        print(json.dumps({"schema": 1, **report.to_dict()}))
+        print(json.dumps({"schema": 1, **finite(report.to_dict())}, allow_nan=False))
     else:
         print_report(report)
     return ExitCode.FAILED if report.failed else ExitCode.DONE

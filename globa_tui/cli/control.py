@@ -33,5 +33,6 @@ def ask(run: str, command: Command, consequence: str) -> None:
 def running(path: Path) -> list[Kind]:
     """The kinds of the jobs that run on a run."""
     from globa_tui.cli.runs import jobs_of
+    from globa_tui.jobs.protocol import is_working
 
-    return [status.kind for status, alive in jobs_of(path) if not status.ended and alive != "dead"]
+    return [status.kind for status, _ in jobs_of(path) if is_working(status)]

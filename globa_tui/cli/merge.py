@@ -63,7 +63,7 @@ def merge(
     ] = None,
     skip_weights: Annotated[
         str | None,
-        typer.Option("--skip-weights", metavar="W,W", help="Weights of what is not a matrix.  [default: the mean]"),
+        typer.Option("--skip-weights", metavar="W,W", help="Weights of what was not analysed.  [default: the mean]"),
     ] = None,
     dtype: Annotated[
         str | None,

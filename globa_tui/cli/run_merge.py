@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from globa_tui.cli.announce import say_findings
 from globa_tui.cli.build_recipe import refuse_unmatched
+from globa_tui.cli.layers import finite
 from globa_tui.cli.signals import stopping_on_term
 from globa_tui.diagnostics import ExitCode, Interrupted, printable, say
 from globa_tui.values import about_size
@@ -46,14 +47,15 @@ def run(recipe: Recipe, out: Path, choices: Mapping[str, Any], *, quiet: bool, a
     if result.resumed:
         say(f"{result.resumed} tensors were there already, from an earlier start of this merge")
     for name in result.passed_through:
-        say(f"warning: {name}: its analysis failed, it was merged with the skip weights")
+        say(f"warning: {name}: not finite, or its analysis failed; what it holds was let through")
     report = result.check
     if as_json:
         plain = {
             name: getattr(result, name) for name in ("tensors", "nbytes", "passed_through", "unmatched", "resumed")
         }
         found = report.to_dict() if report is not None else None
-        print(json.dumps({"schema": 1, "output": str(result.out), **plain, "check": found}))
+        document = {"schema": 1, "output": str(result.out), **plain, "check": found}
+        print(json.dumps({key: finite(value) for key, value in document.items()}, allow_nan=False))
     else:
         print(printable(result.out))
     if report is None:

@@ -56,9 +56,9 @@ def run_document(run: Run, records: Sequence[Mapping[str, Any]]) -> dict[str, An
 
 def _run_status(states: Sequence[str], jobs: Sequence[tuple[JobStatus, str]]) -> str:
     """``running``, ``paused``, ``complete`` or ``failed``; what was interrupted is paused, for it can be resumed."""
-    working = [
-        status.state for status, alive in jobs if status.kind == "analyze" and alive != "dead" and not status.ended
-    ]
+    from globa_tui.jobs.protocol import is_working
+
+    working = [status.state for status, _ in jobs if status.kind == "analyze" and is_working(status)]
     if working:
         return "paused" if working[0] == "paused" else "running"
     if "pending" not in states:

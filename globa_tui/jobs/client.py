@@ -13,6 +13,7 @@ from globa_tui.jobs.protocol import (
     Command,
     JobStatus,
     Kind,
+    is_working,
     liveness,
     log_path,
     make_jobs_folder,
@@ -20,7 +21,7 @@ from globa_tui.jobs.protocol import (
     write_control,
 )
 from store import files
-from store.errors import RunError, StoreError
+from store.errors import RunBusyError, RunError, StoreError
 
 RUNNER = "globa_tui.jobs.runner"
 
@@ -116,12 +117,29 @@ def request(run_folder: Path, kind: Kind, command: Command) -> JobStatus:
     if status is None:
         msg = f"{run_folder}: no {kind} job was started here"
         raise JobNotRunningError(msg)
-    if status.ended or liveness(status) == "dead":
+    if not is_working(status):
         how = status.state if status.ended else f"gone (process {status.pid} on {status.host})"
         msg = f"{run_folder}: the {kind} job is {how}, there is nothing to {command}"
         raise JobNotRunningError(msg)
     write_control(run_folder, kind, command)
     return status
+
+
+def require_alone(run_folder: Path, kind: Kind) -> None:
+    """Refuse to take the place of another process's job of this kind: its status is not ours to overwrite.
+
+    Raises
+    ------
+    RunBusyError
+        Naming the process.
+    """
+    other = read_status(run_folder, kind)
+    if other is not None and other.pid != os.getpid() and is_working(other):
+        msg = (
+            f"{run_folder}: the {kind} job of process {other.pid} on {other.host} is still {other.state}; "
+            "wait for it, or `globa-tui cancel` it"
+        )
+        raise RunBusyError(msg)
 
 
 def wait_ended(run_folder: Path, kind: Kind, *, timeout: float | None = None, poll: float = 0.5) -> JobStatus | None:

@@ -12,6 +12,7 @@ import torch
 from analysis.errors import NotFiniteError
 from globa_tui import __version__
 from globa_tui.jobs.check import CheckReport, check_output
+from globa_tui.jobs.client import require_alone
 from globa_tui.jobs.device import resolve_device
 from globa_tui.jobs.drift import Drift, measure
 from globa_tui.jobs.merge_layers import LayerMerger, make_merger
@@ -71,6 +72,8 @@ def run_merge(
         The job was asked to stop; nothing appears as `out`.
     """
     options = options or MergeOptions()
+    if options.status_folder is not None:
+        require_alone(options.status_folder, "merge")
     with Reporter("merge", options.status_folder, listener) as reporter:
         on_start(reporter)
         plan = plan_merge(recipe, options)
@@ -197,7 +200,7 @@ class _Merge:
         kept = weights.kept_rows(source)
         if kept:
             merged[kept] = weight[kept].to(merged.dtype)
-        if not (self.options.allow_failed or bool(torch.isfinite(merged).all())):
+        if not self.options.allow_failed and bad_entries(merged):
             msg = f"{source.name}: the merged tensor is not finite though every source is; use smaller coefficients"
             raise CheckpointError(msg)
         result = merged.to(_TORCH_DTYPES.get(self.codes[layer.tensor], weight.dtype)).reshape(layer.shape)

@@ -35,6 +35,9 @@ ENDED: frozenset[State] = frozenset({"cancelled", "complete", "failed"})
 LOST_SECONDS = 30.0
 """A process that exists but has not said anything for so long hangs, or was stopped."""
 
+REMOTE_SECONDS = 60.0
+"""A job on another machine that has not said anything for so long is taken for gone."""
+
 _SIZE_LIMIT = 1 << 16
 
 Converted = TypeVar("Converted")
@@ -222,6 +225,16 @@ def liveness(status: JobStatus, *, lost_after: float = LOST_SECONDS) -> Liveness
     if not process.is_running(status.pid, status.pid_started):
         return "dead"
     return "lost" if status.age > lost_after else "alive"
+
+
+def is_working(status: JobStatus) -> bool:
+    """Whether a job is to be taken for one that works: not ended, and not dead as far as this machine can tell.
+
+    Of a job on another machine only its heartbeat tells; one that was silent for a minute is taken for gone, and the
+    lock of the run has the last word.
+    """
+    alive = liveness(status)
+    return not status.ended and (alive in ("alive", "lost") or (alive == "remote" and status.age <= REMOTE_SECONDS))
 
 
 class StatusWriter:

@@ -8,20 +8,17 @@ claim()
 
 import argparse
 import json
-import os
 import signal
 import sys
 from pathlib import Path
 
 from globa_tui.diagnostics import ExitCode, fail, message
-from globa_tui.jobs.protocol import JobStatus, Kind, StatusWriter, clear_control, liveness, read_status
+from globa_tui.jobs.client import require_alone
+from globa_tui.jobs.protocol import JobStatus, Kind, StatusWriter, clear_control, read_status
 from globa_tui.jobs.reporter import JobCancelledError, Reporter
 from globa_tui.jobs.settings import AnalysisRequest, AnalysisSettings
 from store.errors import RunBusyError
 from store.run import run_folder
-
-REMOTE_SECONDS = 60.0
-"""A job on another machine that was silent for so long is taken for dead; the run's lock has the last word."""
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -29,7 +26,7 @@ def main(argv: list[str] | None = None) -> int:
     arguments = _parser().parse_args(argv)
     folder = run_folder(arguments.store if arguments.kind == "analyze" else arguments.run)
     try:
-        _require_alone(folder, arguments.kind)
+        require_alone(folder, arguments.kind)
     except RunBusyError as error:
         return fail(error)
     # torch takes seconds to import: whoever waits for this job sees it start before that.
@@ -46,20 +43,6 @@ def main(argv: list[str] | None = None) -> int:
         _say_failed(folder, arguments.kind, message(error))
         return fail(error, debug=True)
     return ExitCode.DONE
-
-
-def _require_alone(folder: Path, kind: Kind) -> None:
-    """Refuse to take the place of a job of the same kind that lives: its status is not ours to overwrite."""
-    other = read_status(folder, kind)
-    if other is None or other.ended or other.pid == os.getpid():
-        return
-    life = liveness(other)
-    if life in ("alive", "lost") or (life == "remote" and other.age < REMOTE_SECONDS):
-        msg = (
-            f"{folder}: the {kind} job of process {other.pid} on {other.host} is still {other.state}; "
-            "wait for it, or `globa-tui cancel` it"
-        )
-        raise RunBusyError(msg)
 
 
 def _analyze(arguments: argparse.Namespace) -> None:
