@@ -36,8 +36,11 @@ def run_inspect(run: Path, request: AnalysisRequest | None = None, *, mouse: boo
         return ExitCode.USAGE
     _prepare_environment()
     from globa_tui.tui.app import InspectApp
+    from globa_tui.tui.plain import wants_ascii
 
     app = InspectApp(run, request)
+    if wants_ascii(app.console.color_system, getattr(sys.__stderr__, "encoding", None)):
+        app.use_ascii()
     app.run(mouse=mouse)
     # A terminal that hung up takes no last words.
     with contextlib.suppress(OSError):
@@ -52,8 +55,6 @@ def terminal_trouble() -> str | None:
         return "the interface needs a terminal on stdin and stderr"
     if os.environ.get("TERM", "") in ("", "dumb", "unknown"):
         return f"the interface cannot draw on TERM={os.environ.get('TERM', '')!r}"
-    if (sys.__stderr__.encoding or "").lower().replace("-", "") != "utf8":
-        return f"the interface needs UTF-8, and stderr is {sys.__stderr__.encoding}; set LC_ALL=C.UTF-8"
     return None
 
 

@@ -13,7 +13,7 @@ from textual import on
 from textual.app import App, SystemCommand
 from textual.screen import Screen
 
-from globa_tui.diagnostics import ExitCode
+from globa_tui.diagnostics import ExitCode, printable
 from globa_tui.tui import screens
 from globa_tui.tui.bindings import SCOPES, bindings, scope_of
 from globa_tui.tui.disk import PERIOD, Disk
@@ -27,6 +27,7 @@ from globa_tui.tui.messages import (
     RecipeOpened,
     RecipeRead,
     RecordsChanged,
+    Recovered,
     RunOpened,
     TextWritten,
     Trouble,
@@ -80,6 +81,8 @@ class InspectApp(App[int]):
         self.jobs: Mapping[str, JobView] = {"analyze": JobView("analyze"), "merge": JobView("merge")}
         self.editor: RecipeEditor | None = None
         self.troubles: dict[str, str] = {}
+        self.as_of = ""
+        """Time of the last look at the run that worked, while none does."""
         self.order: list[int] = []
         """Layers as the table has them, for stepping from one to the next."""
         self.metric = "overlap"
@@ -89,6 +92,12 @@ class InspectApp(App[int]):
         self.finished: deque[int] = deque(maxlen=100)
         """Layers that were analysed last, the newest at the end."""
         self.last_words: list[str] = []
+
+    def use_ascii(self) -> None:
+        """Draw nothing but ASCII."""
+        from globa_tui.tui.plain import AsciiFilter
+
+        self._filters.append(AsciiFilter())
 
     def on_mount(self) -> None:
         """Begin reading after the first paint."""
@@ -189,9 +198,18 @@ class InspectApp(App[int]):
             self.exit(return_code=trouble.code)
             return
         self.troubles[trouble.what] = trouble.text
+        if trouble.what == "run":
+            self.as_of = trouble.as_of
+        self._show_chrome()
         self.notify(trouble.text, title=trouble.what, severity="error", markup=False, timeout=8)
         for screen in self._screens():
             screen.show_all()
+
+    @on(Recovered)
+    def forget_trouble(self) -> None:
+        """The run is up to date again."""
+        self.troubles.pop("run", None)
+        self._show_chrome()
 
     # Actions of all screens
 
@@ -287,6 +305,27 @@ class InspectApp(App[int]):
                 self.disk.control(view.kind, "cancel")
 
         self.push_screen(ConfirmScreen(f"Cancel the {name} (pid {view.pid})? {kept}"), answer)
+
+    def action_restart(self) -> None:
+        """Start the analysis again after a question; where that cannot be, say why."""
+        from globa_tui.tui.resume import request_of
+        from globa_tui.tui.screens.confirm import ConfirmScreen
+
+        if self.jobs["analyze"].active:
+            self.notify("The analysis is at work already.", markup=False, severity="warning")
+            return
+        try:
+            request = request_of(self.model, self.request)
+        except ValueError as error:
+            self.notify(str(error), markup=False, severity="error")
+            return
+
+        def answer(yes: bool | None) -> None:
+            if yes:
+                self.disk.restart(request)
+
+        sources = ", ".join(printable(source) for source in (request.base, *request.fine_tuned))
+        self.push_screen(ConfirmScreen(f"Resume the analysis of {sources}? Finished layers are kept."), answer)
 
     def save_recipe(self) -> None:
         """Keep the recipe under edit beside the run."""

@@ -54,6 +54,7 @@ SCOPES: dict[Scope, tuple[Key, ...]] = {
         Key("screen.recipe", "4", "show('recipe')", "Recipe", "Patterns and coefficients, and their effect"),
         Key("screen.job", "5", "show('job')", "Job", "Progress, failures and log of the running job"),
         Key("job.pause", "p", "pause", "Pause", "Pause the job after the current layer, or resume it"),
+        Key("job.resume", "R", "restart", "Retry", "Start the analysis again: failed and unfinished layers alone"),
         Key("job.cancel", "c", "cancel", "Cancel job", "Cancel the job; finished layers stay"),
         Key("help", "question_mark,f1", "help", "Help", "What every key does here", footer=True, palette=False),
         Key("palette", "colon,ctrl+p", "command_palette", "More", "Find any action by name", True, palette=False),
@@ -141,7 +142,6 @@ SCOPES: dict[Scope, tuple[Key, ...]] = {
         Key("merge.next", "tab", "app.focus_next", "Next field", "To the next field", footer=True, palette=False),
     ),
     "job": (
-        Key("job.resume", "R", "restart", "Resume", "Start the analysis again; only unfinished layers are computed"),
         Key(
             "job.log",
             "f",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import queue
 import threading
+import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +18,7 @@ from textual.message import Message
 from globa_tui.diagnostics import exit_code, message
 from globa_tui.tui.follow import RunFollower
 from globa_tui.tui.joblink import JobLink, check_output
-from globa_tui.tui.messages import RecipeOpened, RecipeRead, TextWritten, Trouble
+from globa_tui.tui.messages import RecipeOpened, RecipeRead, Recovered, TextWritten, Trouble
 from globa_tui.tui.recipe_file import RECIPES, open_recipe, read_recipe, write_recipe
 
 if TYPE_CHECKING:
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from globa_tui.recipe import Recipe
 
 PERIOD = 0.5
+SLOWEST = 16
+"""Most periods between two looks at a run that cannot be read."""
 LEAVE_WITHIN = 3.0
 Task = Callable[[], Iterable[Message] | None]
 
@@ -58,6 +61,9 @@ class Disk:
         self._wanted_layer: int | None = None
         self._unsaved: Recipe | None = None
         self._told: dict[str, str] = {}
+        self._looked = ""
+        self._slow = 1
+        """How many periods to wait for the next look: more after each one that failed."""
         self._thread = threading.Thread(target=self._loop, name="disk", daemon=True)
 
     @property
@@ -92,7 +98,7 @@ class Disk:
             done.set()
 
         self._ask("run", self._poll)
-        self._ask("run", finish)
+        self._ask("sync", finish)
         return done
 
     def read_layer(self, index: int) -> None:
@@ -147,7 +153,7 @@ class Disk:
     def _loop(self) -> None:
         while True:
             try:
-                item = self._queue.get(timeout=self._period)
+                item = self._queue.get(timeout=self._period * self._slow)
             except queue.Empty:
                 item = ("run", self._poll)
             if item is None:
@@ -159,9 +165,14 @@ class Disk:
             for answer in task() or ():
                 self._post(answer)
         except Exception as error:  # the interface shows it and lives on
-            self._tell(Trouble(what, message(error), exit_code(error)))
+            if what == "run":
+                self._slow = min(2 * self._slow, SLOWEST)
+            self._tell(Trouble(what, message(error), exit_code(error), self._looked if what == "run" else ""))
         else:
-            self._told.pop(what, None)
+            if self._told.pop(what, None) is not None and what == "run":
+                self._post(Recovered())
+            if what == "run":
+                self._slow, self._looked = 1, time.strftime("%H:%M:%S")
 
     def _tell(self, trouble: Trouble) -> None:
         """Post a trouble once, however often a poll runs into it."""

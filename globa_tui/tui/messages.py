@@ -108,3 +108,10 @@ class Trouble(Message):
     text: str
     code: int = 1
     """Exit code to leave with when the interface cannot do without it."""
+    as_of: str = ""
+    """Time of the last look that worked, as in `14:02:11`, where the run could not be read since."""
+
+
+@dataclass
+class Recovered(Message):
+    """The run can be read again."""

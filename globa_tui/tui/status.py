@@ -76,10 +76,10 @@ EXPLAINED = {
     "pausing": "The job pauses after the current layer.",
     "paused": "Paused. p resumes.",
     "cancelling": "The job stops after the current layer.",
-    "cancelled": "Cancelled. Finished layers are kept; R on the job screen (5) resumes.",
+    "cancelled": "Cancelled. Finished layers are kept; R resumes.",
     "complete": "Everything is done.",
-    "failed": "The job failed; finished layers are kept; R on the job screen (5) resumes.",
-    "died": "The process is gone (killed, out of memory); finished layers are kept; R on the job screen (5) resumes.",
+    "failed": "The job failed; finished layers are kept; R resumes.",
+    "died": "The process is gone (killed, out of memory); finished layers are kept; R resumes.",
     "lost": "The process exists but gave no sign of life for a while. It may hang on a disk or be suspended.",
 }
 

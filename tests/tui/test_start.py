@@ -179,7 +179,7 @@ class LatinTty(Tty):
 
 @pytest.mark.parametrize(
     ("term", "stream", "expected"),
-    [("xterm", Tty(), None), ("dumb", Tty(), "TERM='dumb'"), ("xterm", LatinTty(), "UTF-8"), ("", Tty(), "TERM=''")],
+    [("xterm", Tty(), None), ("dumb", Tty(), "TERM='dumb'"), ("xterm", LatinTty(), None), ("", Tty(), "TERM=''")],
 )
 def test_terminals_that_cannot_show_it(
     monkeypatch: pytest.MonkeyPatch, term: str, stream: Tty, expected: str | None

@@ -11,9 +11,11 @@ from textual.containers import Vertical
 from textual.screen import Screen
 from textual.widgets import Static
 
+from globa_tui.tui.banner import banner_text
 from globa_tui.tui.bindings import Scope
 from globa_tui.tui.status import state_text
 from globa_tui.tui.widgets.chrome import HeaderLine, KeysLine, TabsLine
+from globa_tui.tui.widgets.pane import Pane
 
 if TYPE_CHECKING:
     from globa_tui.tui.app import InspectApp
@@ -33,6 +35,7 @@ class InspectScreen(Screen[None]):
     def compose(self) -> ComposeResult:
         yield HeaderLine(id="header")
         yield TabsLine(id="tabs")
+        yield Pane(id="banner")
         with Vertical(id="body"):
             yield from self.compose_body()
         yield KeysLine(id="keys")
@@ -71,6 +74,10 @@ class InspectScreen(Screen[None]):
         self.query_one(HeaderLine).show_run(app.model.title, state)
         self.query_one(TabsLine).show_tabs(self.MODE, changed=app.recipe_changed, right=self.tabs_right())
         self.query_one(KeysLine).show_keys((*self.SCOPES, "global"))
+        banner = self.query_one("#banner", Pane)
+        text = banner_text(app)
+        banner.set_class(bool(text), "shown")
+        banner.show(text)
 
     def tabs_right(self) -> Text:
         """What stands at the right end of the tabs."""

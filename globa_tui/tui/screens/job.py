@@ -102,28 +102,6 @@ class JobScreen(InspectScreen):
         self.inspect.disk.follow_log(self._log_kind)
         self._show_log()
 
-    def action_restart(self) -> None:
-        """Start the analysis again, when it was started from here; else say how."""
-        from globa_tui.tui.resume import request_of
-        from globa_tui.tui.screens.confirm import ConfirmScreen
-
-        app = self.inspect
-        if app.jobs["analyze"].active:
-            self.notify("The analysis is at work already.", markup=False, severity="warning")
-            return
-        try:
-            request = request_of(app.model, app.request)
-        except ValueError as error:
-            self.notify(str(error), markup=False, severity="error")
-            return
-
-        def answer(yes: bool | None) -> None:
-            if yes:
-                app.disk.restart(request)
-
-        sources = ", ".join(printable(source) for source in (request.base, *request.fine_tuned))
-        app.push_screen(ConfirmScreen(f"Resume the analysis of {sources}? Finished layers are kept."), answer)
-
     def _job(self, view: JobView) -> Text:
         counts = self.inspect.model.counts
         stored = (counts.done, counts.total, counts.failed) if view.kind == "analyze" else None
