@@ -67,12 +67,8 @@ def _vocabulary(index: Index) -> list[str]:
 
 def _numbers(recipe: Recipe) -> Sequence[str]:
     if recipe.method != "globa":
-        params = [f"- {printable(name)}: {printable(value)}" for name, value in recipe.params.items()]
-        return [*params, *(f"- {printable(override)}" for override in recipe.param_overrides), ""]
-    lines = ["| target | coefficients |", "| --- | --- |", f"| model | {_cell(recipe.coefficients)} |"]
-    lines += [f"| {_cell(override.target)} | {_cell(override.values)} |" for override in recipe.overrides]
+        params = [f"- {name}: {code(value)}" for name, value in recipe.params.items()]
+        return [*params, *(f"- {code(override)}" for override in recipe.param_overrides), ""]
+    lines = ["| target | coefficients |", "| --- | --- |", f"| model | {code(recipe.coefficients)} |"]
+    lines += [f"| {code(override.target)} | {code(override.values)} |" for override in recipe.overrides]
     return [*lines, "", f"Method: {_CITATION}.", ""]
-
-
-def _cell(value: object) -> str:
-    return printable(value).replace("|", "\\|")
