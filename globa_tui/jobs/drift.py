@@ -80,8 +80,14 @@ def _distance(one: torch.Tensor, other: torch.Tensor | None) -> float:
         piece = _wide(first[start : start + _CHUNK])
         if second is not None:
             piece = piece - _wide(second[start : start + _CHUNK]).to(piece)
-        total += float(torch.linalg.vector_norm(piece, dtype=torch.float64)) ** 2
+        total += _norm(piece) ** 2
     return math.sqrt(total)
+
+
+def _norm(piece: torch.Tensor) -> float:
+    """Norm in the type of the piece, and in float64 where its squares leave the range of that type."""
+    norm = float(torch.linalg.vector_norm(piece))
+    return norm if 1e-15 < norm < math.inf else float(torch.linalg.vector_norm(piece, dtype=torch.float64))
 
 
 def _wide(piece: torch.Tensor) -> torch.Tensor:
