@@ -51,6 +51,7 @@ def prune_to_energy(core: Float[Tensor, "rows cols"], eta: float, rounding: floa
     if eta == 1.0:
         return torch.where(above_rounding, core, 0.0)
     squares = squares.double().mul_(above_rounding).square_()
+    del above_rounding
     select = _by_sorting if squares.numel() <= _FEW else _by_histogram
     return torch.where(select(squares.flatten(), eta).view_as(core), core, 0.0)
 

@@ -62,20 +62,21 @@ def canonical_basis(
     rank = kept_rank(strengths, energy, smallest)
     resolved = int((strengths > smallest).sum())
     clusters = find_clusters(strengths[:resolved], cluster_tolerance(dtype))
-    coordinates = strengths[:, None] * vectors.mT
+    coordinates = vectors.mT.clone(memory_format=torch.contiguous_format).mul_(strengths[:, None])
     weights = torch.cat([values.double() for values in singular_values])
     for start, stop in clusters:
         if stop - start > 1:
             rotation = gram_svd(coordinates[start:stop] * weights, left_only=True).left
             vectors[:, start:stop] = vectors[:, start:stop] @ rotation
             coordinates[start:stop] = rotation.mT @ coordinates[start:stop]
-    basis = _combine(bases, vectors[:, :rank] / strengths[:rank])
+    basis = _combine(bases, vectors[:, :rank].div_(strengths[:rank]))
+    del vectors
     # In float64 the combination itself rounds as coarsely as its result, so no column is sound.
     basis = polish(basis, 0 if dtype == torch.float64 else int((strengths[:rank] >= _WEAK).sum()))
     signs = positive_signs(basis)
-    coordinates = coordinates[:rank] * signs[:, None].double()
+    coordinates = coordinates[:rank].mul_(signs[:, None].double())
     return SideBasis(
-        vectors=basis * signs,
+        vectors=basis.mul_(signs),
         coordinates=tuple(part.contiguous() for part in torch.split(coordinates, [b.shape[1] for b in bases], dim=1)),
         strengths=strengths[:rank].clone(),
         clustered=clustered_mask(clusters, max(rank, resolved))[:rank].to(basis.device),
@@ -101,15 +102,18 @@ def concatenation_eigen(
 def _two_task_eigen(found: PrincipalAngles) -> tuple[Float[Tensor, " total"], Float[Tensor, "total total"]]:
     """Eigenpairs of ``[[I, M], [Mᵀ, I]]`` from ``M = P cos θ Qᵀ``: 1 ± cos θ_j on (p_j, ±q_j)/√2, 1 on the rest."""
     left, right, cosines = found.first, found.second, found.cosines
-    pairs, first, second = cosines.shape[0], left.shape[0], right.shape[0]
+    pairs, first, total = cosines.shape[0], left.shape[0], left.shape[0] + right.shape[0]
     half = 0.5**0.5
-    above = torch.cat([left[:, :pairs], right[:, :pairs]]) * half
-    below = torch.cat([left[:, :pairs], -right[:, :pairs]]) * half
-    alone_first = torch.cat([left[:, pairs:], left.new_zeros(second, first - pairs)])
-    alone_second = torch.cat([right.new_zeros(first, second - pairs), right[:, pairs:]])
-    ones = cosines.new_ones(first + second - 2 * pairs)
-    eigenvalues = torch.cat([1 + cosines, ones, found.versines.flip(0)])
-    return eigenvalues, torch.cat([above, alone_first, alone_second, below.flip(1)], dim=1)
+    # Filled in place: these matrices are the largest of the analysis.
+    vectors = left.new_zeros(total, total)
+    vectors[:first, :pairs] = left[:, :pairs] * half
+    vectors[first:, :pairs] = right[:, :pairs] * half
+    vectors[:first, pairs:first] = left[:, pairs:]
+    vectors[first:, first : total - pairs] = right[:, pairs:]
+    vectors[:first, total - pairs :] = vectors[:first, :pairs].flip(1)
+    vectors[first:, total - pairs :] = -vectors[first:, :pairs].flip(1)
+    ones = cosines.new_ones(total - 2 * pairs)
+    return torch.cat([1 + cosines, ones, found.versines.flip(0)]), vectors
 
 
 def _block(bases: Sequence[Float[Tensor, "dim _"]], row: int, col: int) -> Float[Tensor, "_ _"]:
