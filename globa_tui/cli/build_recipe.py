@@ -27,6 +27,8 @@ class MergeWords:
     shard_size: str | None = None
     tokenizer_from: str | None = None
     vocab: str | None = None
+    base: str | None = None
+    fine_tuned: Sequence[str] = ()
 
 
 def recipe_of(sources: Sequence[str], words: MergeWords) -> Recipe:
@@ -45,6 +47,11 @@ def recipe_of(sources: Sequence[str], words: MergeWords) -> Recipe:
         recipe = read_recipe(Path(sources[0]))
     else:
         recipe = Recipe(run=sources[0])
+    if words.base is not None or words.fine_tuned:
+        if recipe.run is None:
+            msg = "--base and --fine-tuned say where the checkpoints of a run are now; there is no run here"
+            raise UsageError(msg)
+        recipe = dataclasses.replace(recipe, base=words.base, fine_tuned=tuple(words.fine_tuned))
     recipe = _with_method(recipe, words)
     recipe = _with_coefficients(recipe, words)
     changes: dict[str, Any] = {}
@@ -120,7 +127,7 @@ def _from_run_sources(recipe: Recipe) -> Recipe:
 
     assert recipe.run is not None
     base, fine_tuned = sources_of(Run.open(recipe.run).manifest)
-    return dataclasses.replace(recipe, base=base, fine_tuned=fine_tuned)
+    return dataclasses.replace(recipe, base=recipe.base or base, fine_tuned=recipe.fine_tuned or fine_tuned)
 
 
 def _with_coefficients(recipe: Recipe, words: MergeWords) -> Recipe:

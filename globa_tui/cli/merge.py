@@ -72,6 +72,13 @@ def merge(
     shard_size: Annotated[
         str | None, typer.Option("--shard-size", metavar="SIZE", help="Most bytes in one file.  [default: 5GB]")
     ] = None,
+    base: Annotated[
+        str | None, typer.Option("--base", metavar="BASE", help="Where the base of RUN is now, if it has moved.")
+    ] = None,
+    fine_tuned: Annotated[
+        list[str] | None,
+        typer.Option("--fine-tuned", metavar="FT", help="Where a fine-tune of RUN is now; all of them, in order."),
+    ] = None,
     tokenizer_from: Annotated[
         str | None,
         typer.Option(
@@ -115,7 +122,19 @@ def merge(
     from globa_tui.cli.run_merge import dry_run as preview
     from globa_tui.cli.run_merge import run
 
-    words = MergeWords(coef or (), preset, method, param or (), skip_weights, dtype, shard_size, tokenizer_from, vocab)
+    words = MergeWords(
+        coef or (),
+        preset,
+        method,
+        param or (),
+        skip_weights,
+        dtype,
+        shard_size,
+        tokenizer_from,
+        vocab,
+        base,
+        fine_tuned or (),
+    )
     recipe = recipe_of(sources, words)
     choices = {"overwrite": overwrite, "device": device, "download": download, "allow_failed": allow_failed}
     if dry_run:

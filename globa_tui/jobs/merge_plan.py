@@ -12,7 +12,7 @@ from globa_tui.jobs.sources import open_index, require_unchanged, source_entry, 
 from globa_tui.recipe import Recipe
 from store.checkpoints import Index, open_checkpoint
 from store.checkpoints.dtypes import FLOATING
-from store.errors import RunIncompleteError
+from store.errors import CheckpointError, RunIncompleteError
 from store.merged import OutputPlan, OutputTensor, plan_output, require_union_tokens
 from store.run import Run
 
@@ -61,7 +61,10 @@ class MergePlan:
             place = open_checkpoint(recipe.tokenizer_from).path.absolute()
             recipe = dataclasses.replace(recipe, tokenizer_from=str(place))
         if recipe.run is not None and self.run is not None:
-            return dataclasses.replace(recipe, run=str(self.run.path.absolute()))
+            moved = recipe.base is not None or recipe.fine_tuned
+            recipe = dataclasses.replace(recipe, run=str(self.run.path.absolute()))
+            if not moved:
+                return recipe
         return dataclasses.replace(
             recipe,
             base=str(index.base.path.absolute()),
@@ -98,7 +101,12 @@ def plan_merge(recipe: Recipe, options: MergeOptions) -> MergePlan:
     if run is not None:
         recorded = sources_of(run.manifest)
         base, fine_tuned = base or recorded[0], fine_tuned or recorded[1]
-    index = open_index(base or "", fine_tuned, download=options.download, vocab=_vocab(recipe, run))
+    try:
+        index = open_index(base or "", fine_tuned, download=options.download, vocab=_vocab(recipe, run))
+    except CheckpointError as error:
+        if run is not None and recipe.base is None:
+            error.add_note("if the checkpoints of the run have moved, say where with --base and --fine-tuned")
+        raise
     index.require_mergeable()
     if run is not None:
         require_unchanged(run.manifest, index, run.path)

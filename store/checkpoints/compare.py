@@ -58,6 +58,7 @@ def compare(base: Checkpoint, model: Checkpoint, number: int, ties: Mapping[str,
         *quantised(model, label),
         *_mismatched(base, model, names, label),
         *_tied(stand_ins, label),
+        *_untied(model, names, ties, label),
         *(_adapted(base, model, names, label) if model.adapter else _missing(base, names, stand_ins, label)),
         *_extra(base, model, names, label),
         *_types(base, model, names, label),
@@ -131,6 +132,15 @@ def _tied_outputs(
 def _tied(stand_ins: Mapping[str, str], label: str) -> Iterator[Finding]:
     for name, source in stand_ins.items():
         yield Finding("info", "tied", f"{shown(name)}: tied to {shown(source)} in {label}, read from there", name)
+
+
+def _untied(model: Checkpoint, names: Mapping[str, str], ties: Mapping[str, str], label: str) -> Iterator[Finding]:
+    """Warn of output embeddings of a fine-tune's own where the base stores a copy of its input embeddings."""
+    if says_tied(model.config) is False:
+        for name, source in ties.items():
+            if name in names and is_output_embedding(name):
+                text = f"{shown(name)}: {label} stores output embeddings of its own, the base ties them to"
+                yield Finding("warning", "untied", f"{text} {shown(source)}: left out", name)
 
 
 def _missing(base: Checkpoint, names: Mapping[str, str], stand_ins: Mapping[str, str], label: str) -> Iterator[Finding]:

@@ -13,7 +13,7 @@ from globa_tui.jobs.merge import MergeOptions, run_merge
 from globa_tui.jobs.settings import AnalysisRequest, AnalysisSettings
 from globa_tui.presets import merge_preset
 from globa_tui.recipe import Recipe, parse_coef
-from store.errors import OutputExistsError, RunForeignError, RunIncompleteError
+from store.errors import CheckpointError, OutputExistsError, RunForeignError, RunIncompleteError
 from store.run import Run, pack
 from tests.jobs.family import family, tensors, tuned
 from tests.store.make import single
@@ -250,3 +250,26 @@ def test_the_tokenizer_may_come_from_a_fine_tune(tmp_path):
     assert "base" in (tmp_path / "plain/tokenizer.json").read_text()
     assert "ft2" in (tmp_path / "other/tokenizer.json").read_text()
     assert "base" in (tmp_path / "other/generation_config.json").read_text()
+
+
+def test_sources_that_moved_are_named_anew(tmp_path):
+    asked = analysis(tmp_path)
+    run_merge(Recipe(run=str(asked.store)), tmp_path / "before")
+    for name in ("base", "ft1", "ft2"):
+        (tmp_path / name).rename(tmp_path / f"moved-{name}")
+    with pytest.raises(CheckpointError):
+        run_merge(Recipe(run=str(asked.store)), tmp_path / "after")
+    places = {"base": str(tmp_path / "moved-base"), "fine_tuned": tuple(str(tmp_path / f"moved-ft{n}") for n in (1, 2))}
+    run_merge(Recipe(run=str(asked.store), **places), tmp_path / "after")
+    before, after = ((tmp_path / name / "model.safetensors").read_bytes() for name in ("before", "after"))
+    assert before == after
+    again = Recipe.read(tmp_path / "after" / "globa_recipe.yaml")
+    assert (again.base, again.fine_tuned) == (places["base"], places["fine_tuned"])
+
+
+def test_a_source_that_was_written_anew_at_its_place_is_refused(tmp_path):
+    asked = analysis(tmp_path)
+    file = Path(asked.fine_tuned[0]) / "model.safetensors"
+    file.write_bytes(file.read_bytes())
+    with pytest.raises(RunForeignError, match="written since"):
+        run_merge(Recipe(run=str(asked.store)), tmp_path / "out")

@@ -242,3 +242,12 @@ def test_pairs_are_one_to_one_and_all_accounted_for(
     assert codes["shape"] == sum(
         base[layer.name] != model[layer.fine_tuned[0]] for layer in index.layers if layer.fine_tuned[0] is not None
     )
+
+
+def test_output_embeddings_of_a_fine_tunes_own_are_named() -> None:
+    shapes = make.llama_shapes()
+    tied = make.described(shapes, config={"tie_word_embeddings": True})
+    own = make.described(shapes, config={"tie_word_embeddings": False})
+    (text,) = messages(build_index(tied, [own]), "warning", "untied")
+    assert text.startswith("lm_head.weight: ft1 stores output embeddings of its own")
+    assert not messages(build_index(tied, [tied]), "warning", "untied")
