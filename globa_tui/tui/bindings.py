@@ -107,6 +107,7 @@ SCOPES: dict[Scope, tuple[Key, ...]] = {
         Key("layer.next", "full_stop", "step(1)", "Next", "The layer after, in the order of the table", True),
         Key("layer.tab", "right_square_bracket,tab", "pane(1)", "Next pane", "The next pane of this layer", True),
         Key("layer.tab_back", "left_square_bracket,shift+tab", "pane(-1)", "Pane before", "The pane before this one"),
+        Key("layer.pair", "v", "pair", "Next pair", "Types and alignment of the next pair of fine-tunes"),
         Key("layer.scroll_down", "j,down", "scroll(1)", "Scroll down", "One line down", palette=False),
         Key("layer.scroll_up", "k,up", "scroll(-1)", "Scroll up", "One line up", palette=False),
     ),

@@ -14,6 +14,7 @@ from globa_tui.diagnostics import exit_code, message
 from globa_tui.tui.cleaning import clean_record
 from globa_tui.tui.curves import curve
 from globa_tui.tui.messages import LayerRead, RecordsChanged, RunOpened, Trouble
+from globa_tui.tui.pictures import array_names, pair_picture
 from store.errors import RunNotFoundError, StoreError
 
 if TYPE_CHECKING:
@@ -67,7 +68,7 @@ class RunFollower:
             yield from self._changes()
 
     def layer(self, index: int) -> LayerRead:
-        """Read the spectra of one layer."""
+        """Read the spectra of one layer, and the pictures of its pairs."""
         if self._run is None or not 0 <= index < len(self._records):
             return LayerRead(index, ())
         record = self._records[index]
@@ -77,8 +78,14 @@ class RunFollower:
         norms = (record.get("norm") or {}).get("task_vectors") or []
         present = set(self._run.array_names(number))
         wanted = {f"spectrum/{task + 1}": norm for task, norm in enumerate(norms) if f"spectrum/{task + 1}" in present}
-        arrays = self._run.arrays(number, wanted)
-        return LayerRead(index, [curve(arrays[name], norm) for name, norm in wanted.items()])
+        anchor = (self._run.manifest.get("settings") or {}).get("anchor")
+        pairs = array_names(present, anchor if type(anchor) is int else 1, len(norms))
+        arrays = self._run.arrays(number, [*wanted, *(name for names in pairs.values() for name in names.values())])
+        return LayerRead(
+            index,
+            [curve(arrays[name], norm) for name, norm in wanted.items()],
+            [pair_picture(task, {name: arrays[at] for name, at in names.items()}) for task, names in pairs.items()],
+        )
 
     def _stamp(self) -> Stamp | None:
         place = self.path if self.path.is_file() else self.path / "run.json"

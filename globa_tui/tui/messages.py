@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from textual.message import Message
 
 from globa_tui.tui.curves import Curve
+from globa_tui.tui.pictures import PairPicture
 from globa_tui.tui.status import JobView
 
 if TYPE_CHECKING:
@@ -44,10 +45,11 @@ class JobsChanged(Message):
 
 @dataclass
 class LayerRead(Message):
-    """The spectra of one layer, one curve per fine-tune."""
+    """The arrays of one layer: a curve per fine-tune, a picture per pair of fine-tunes."""
 
     index: int
     curves: Sequence[Curve]
+    pairs: Sequence[PairPicture] = ()
 
 
 @dataclass

@@ -138,12 +138,20 @@ def record(layer: dict[str, Any], tasks: int = 2) -> dict[str, Any]:
 
 
 def arrays(layer: dict[str, Any]) -> dict[str, Array]:
-    """Two spectra that fall like power laws."""
+    """Two spectra that fall like power laws, a type map with every code, and the alignment of 32 ranks."""
     rank = np.arange(1, 513, dtype=np.float32)
-    return {
+    found = {
         f"spectrum/{task}": Array(rank ** (-0.3 * task) * (1 + layer["index"] % 7), "1", "singular values", ("rank",))
         for task in (1, 2)
     }
+    rows, cols = np.indices((64, 128))
+    codes = (rows // 8 + cols // 16).astype(np.uint8) % 8
+    found["type_map"] = Array(codes, "code", "types", ("left", "right"))
+    for side in ("left", "right"):
+        found[f"alignment/{side}"] = Array(1.0 / rank[:32], "none", "alignment", ("rank",))
+    similarity = np.outer(1.0 / rank[:32], 1.0 / rank[:32])
+    found["alignment/similarity"] = Array(similarity, "none", "similarity", ("rank", "rank"))
+    return found
 
 
 def write_layer(writer: RunWriter, layer: dict[str, Any]) -> None:

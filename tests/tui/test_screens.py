@@ -121,7 +121,7 @@ async def test_one_layer(partial_run: Path, size: tuple[int, int]) -> None:
         assert "τ2" in spectrum
         energy = await press(pilot, "right_square_bracket")
         assert "1.00" in energy
-        angles = await press(pilot, "right_square_bracket")
+        angles = await press(pilot, "right_square_bracket", "right_square_bracket")
         assert "80-90°" in angles
 
 

@@ -7,19 +7,23 @@ from typing import ClassVar
 
 from rich.text import Text
 from textual.app import ComposeResult
-from textual.containers import Container, VerticalScroll
+from textual.containers import Container, Horizontal, Vertical, VerticalScroll
 from textual.widget import Widget
 
 from globa_tui.diagnostics import printable
 from globa_tui.tui.bindings import Scope, bindings
 from globa_tui.tui.curves import Curve
+from globa_tui.tui.ink import has_colours
 from globa_tui.tui.messages import Answer, LayerRead
 from globa_tui.tui.metrics import METRICS, SHORT_WORDS, TYPES, Record, general, percent
+from globa_tui.tui.pair_texts import highest, ranks_text, similarity_text, types_text
+from globa_tui.tui.pictures import PairPicture
 from globa_tui.tui.screens.base import InspectScreen
 from globa_tui.tui.screens.layers import note_of
 from globa_tui.tui.status import STYLES
 from globa_tui.tui.widgets.line import Line
 from globa_tui.tui.widgets.pane import Pane
+from globa_tui.tui.widgets.picture import Picture, PictureSpec
 from globa_tui.tui.widgets.plot import Plot, PlotSpec, Series
 from globa_tui.tui.words import bar, count, name_text
 
@@ -28,8 +32,12 @@ PANES = (
     ("patterns", "Patterns"),
     ("spectrum", "Spectrum"),
     ("energy", "Energy"),
+    ("types", "Types"),
     ("angles", "Angles"),
+    ("alignment", "Alignment"),
 )
+FIRST_PAGE = frozenset({"numbers", "patterns", "spectrum", "energy"})
+"""Panes that a large terminal shows together; the others are its second page."""
 STEPS = 9
 
 
@@ -53,6 +61,8 @@ class LayerScreen(InspectScreen):
         self.MODE = mode  # type: ignore[misc]
         self._pane = "numbers"
         self._curves: Sequence[Curve] = ()
+        self._pairs: Sequence[PairPicture] = ()
+        self._pair = 0
 
     def compose_body(self) -> ComposeResult:
         yield Line(id="layer-title")
@@ -65,8 +75,17 @@ class LayerScreen(InspectScreen):
                 yield Pane(id="patterns-text")
             yield Container(Plot(id="spectrum-plot"), id="spectrum", classes="pane")
             yield Container(Plot(id="energy-plot"), id="energy", classes="pane")
+            with Vertical(id="types", classes="pane"):
+                yield Picture(id="types-picture")
+                yield Pane(id="types-text")
             with VerticalScroll(id="angles", classes="pane"):
                 yield Pane(id="angles-text")
+            with Horizontal(id="alignment", classes="pane"):
+                with VerticalScroll(id="alignment-ranks"):
+                    yield Pane(id="alignment-text")
+                with Vertical(id="alignment-grid"):
+                    yield Pane(id="similarity-text")
+                    yield Picture(id="similarity-picture")
 
     def on_mount(self) -> None:
         """Ask for the arrays of the layer."""
@@ -85,9 +104,10 @@ class LayerScreen(InspectScreen):
         self.query_one("#layer-facts", Line).show(Text.assemble(" ", note_of(record)))
         self.query_one("#numbers-text", Pane).show(numbers_text(record, self.inspect.model.tasks))
         narrow = self.size.width >= 120 and self.size.height >= 36
-        self.query_one("#patterns-text", Pane).show(patterns_text(record, 12 if narrow else 24, words=not narrow))
+        self.query_one("#patterns-text", Pane).show(patterns_text(record, 9 if narrow else 24, words=not narrow))
         self.query_one("#angles-text", Pane).show(angles_text(record, 10 if narrow else 26))
         self._show_curves()
+        self._show_pair()
         self.inspect.disk.read_layer(self.index)
 
     def show_records(self, changed: Collection[int]) -> None:
@@ -96,8 +116,9 @@ class LayerScreen(InspectScreen):
 
     def show_answer(self, answer: Answer) -> None:
         if isinstance(answer, LayerRead) and answer.index == self.index:
-            self._curves = answer.curves
+            self._curves, self._pairs = answer.curves, answer.pairs
             self._show_curves()
+            self._show_pair()
 
     def action_step(self, by: int) -> None:
         """Go to the next layer in the order of the table."""
@@ -106,7 +127,7 @@ class LayerScreen(InspectScreen):
         place = min(max(place + by, 0), len(order) - 1)
         if order and order[place] != self.index:
             self.index = order[place]
-            self._curves = ()
+            self._curves, self._pairs = (), ()
             self.show_all()
 
     def action_pane(self, by: int) -> None:
@@ -117,12 +138,22 @@ class LayerScreen(InspectScreen):
 
     def action_scroll(self, by: int) -> None:
         """Scroll the pane."""
-        self.query_one(f"#{self._pane}").scroll_relative(y=by, animate=False)
+        name = {"alignment": "alignment-ranks"}.get(self._pane, self._pane)
+        self.query_one(f"#{name}").scroll_relative(y=by, animate=False)
+
+    def action_pair(self) -> None:
+        """Show the pair with the next fine-tune."""
+        if len(self._pairs) < 2:
+            self.notify("There is one pair only.", markup=False)
+            return
+        self._pair += 1
+        self._show_pair()
 
     def _show_pane(self) -> None:
         for name, title in PANES:
             pane = self.query_one(f"#{name}", Widget)
             pane.set_class(name == self._pane, "current")
+            pane.set_class((name in FIRST_PAGE) == (self._pane in FIRST_PAGE), "on-page")
             pane.border_title = title
         text = Text(" ")
         for name, title in PANES:
@@ -142,6 +173,16 @@ class LayerScreen(InspectScreen):
         self.query_one("#energy-plot", Plot).show(
             PlotSpec("share of energy in the first r directions", "rank r", energy, y_limits=(0.0, 1.0))
         )
+
+    def _show_pair(self) -> None:
+        found = self._pairs[self._pair % len(self._pairs)] if self._pairs else PairPicture(0)
+        colours = has_colours(self.app)
+        self.query_one("#types-picture", Picture).show(PictureSpec(found.types))
+        self.query_one("#types-text", Pane).show(types_text(found, colours))
+        ranks = found.similarity
+        self.query_one("#alignment-text", Pane).show(ranks_text(found))
+        self.query_one("#similarity-text", Pane).show(similarity_text(found, colours))
+        self.query_one("#similarity-picture", Picture).show(PictureSpec(ranks, highest(ranks)))
 
 
 def numbers_text(record: Record, tasks: int) -> Text:
