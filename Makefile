@@ -16,6 +16,7 @@ help:
 	@echo "make demo        analyse the demo family, merge it twice, evaluate, open the terminal interface"
 	@echo "make test        run the tests"
 	@echo "make soak        kill, disturb and mislead the program for ten minutes; renew docs/reliability.md"
+	@echo "make audit       ask pypi.org for known vulnerabilities of what is installed"
 	@echo "make check       format, lint, types, imports and tests: what CI runs"
 	@echo "make demo-train  train the demo family again (about half an hour on two cores)"
 	@echo "make bench       measure speed and memory as ratios (BENCH_ARGS=--full for the large ones)"
@@ -55,6 +56,9 @@ lint: $(DEV)
 	$(BIN)/mypy
 	$(BIN)/basedpyright
 	$(BIN)/lint-imports
+
+audit: $(DEV)
+	.ci/audit $(BIN)
 
 check: lint test
 

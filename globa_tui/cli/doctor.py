@@ -15,6 +15,15 @@ globa-tui doctor /data/runs --json
 """
 
 _PACKAGES = ("torch", "numpy", "h5py", "safetensors", "huggingface-hub", "transformers", "textual", "rich", "typer")
+_VARIABLES = (
+    "OMP_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "CUDA_VISIBLE_DEVICES",
+    "PYTORCH_CUDA_ALLOC_CONF",
+    "HF_HUB_OFFLINE",
+    "HDF5_USE_FILE_LOCKING",
+    "TEXTUAL_FPS",
+)
 _PROBE = """
 import json, sys
 import torch
@@ -40,6 +49,7 @@ def doctor(
         "machine": _machine(),
         "torch": _torch(),
         "terminal": _terminal(),
+        "environment": _environment(),
         "disk": _disk(folder),
     }
     if as_json:
@@ -63,6 +73,7 @@ def _versions() -> dict[str, Any]:
             found[package] = version(package)
         except PackageNotFoundError:
             found[package] = "not installed"
+    found["HDF5"] = _hdf5()
     return found
 
 
@@ -104,6 +115,21 @@ def _torch() -> dict[str, Any]:
     return found
 
 
+def _hdf5() -> str:
+    try:
+        from h5py.version import hdf5_version
+    except ImportError as error:
+        return f"cannot be loaded: {error}"
+    return str(hdf5_version)
+
+
+def _environment() -> dict[str, Any]:
+    """Variables that change what the libraries do. Only these: others may hold tokens."""
+    import os
+
+    return {name: os.environ[name] for name in _VARIABLES if name in os.environ} or {"none": "of those that matter"}
+
+
 def _terminal() -> dict[str, Any]:
     import os
     import shutil
@@ -131,10 +157,26 @@ def _disk(folder: Path) -> dict[str, Any]:
     for name, path in (("runs", folder.absolute()), ("hub cache", cache)):
         existing = next((place for place in (path, *path.parents) if place.exists()), path)
         try:
-            facts[name] = f"{_bytes(shutil.disk_usage(existing).free)} free in {path}"
+            facts[name] = f"{_bytes(shutil.disk_usage(existing).free)} free in {_short(path)}{_file_system(existing)}"
         except OSError as error:
-            facts[name] = f"{path}: {error.strerror}"
+            facts[name] = f"{_short(path)}: {error.strerror}"
     return facts
+
+
+def _short(path: Path) -> str:
+    """The path with the home folder, which names its user, as a tilde."""
+    home = Path.home()
+    return f"~/{path.relative_to(home)}" if path.is_relative_to(home) else str(path)
+
+
+def _file_system(path: Path) -> str:
+    """Kind of the file system, on Linux: locks and syncs differ between them."""
+    try:
+        lines = [line.split() for line in Path("/proc/mounts").read_text().splitlines()]
+    except OSError:
+        return ""
+    holding = [line for line in lines if path.resolve().is_relative_to(line[1].replace("\\040", " "))]
+    return f" ({max(holding, key=lambda line: len(line[1]))[2]})" if holding else ""
 
 
 def _bytes(size: float) -> str:

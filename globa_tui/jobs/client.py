@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -26,6 +27,8 @@ from store.errors import RunBusyError, RunError, StoreError
 RUNNER = "globa_tui.jobs.runner"
 
 _LOG_TAIL_BYTES = 1 << 16
+_LOG_MOST_BYTES = 1 << 20
+"""A log that is larger when a job starts becomes ``.log.1``, and the one of that name goes."""
 
 
 class JobNotRunningError(RunError):
@@ -64,6 +67,9 @@ def start(kind: Kind, argv: Sequence[str], run_folder: Path, *, module: str = RU
     """
     log = log_path(run_folder, kind)
     make_jobs_folder(run_folder)
+    with files.disk_errors(log), contextlib.suppress(FileNotFoundError):
+        if log.lstat().st_size > _LOG_MOST_BYTES:
+            files.rename(log, log.with_name(f"{log.name}.1"))
     append = os.O_WRONLY | os.O_APPEND | os.O_CREAT
     with files.disk_errors(log), os.fdopen(files.open_plain(log, append), "ab") as output:
         return subprocess.Popen(

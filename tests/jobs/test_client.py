@@ -15,7 +15,8 @@ import pytest
 
 from globa_tui.jobs import client
 from globa_tui.jobs.client import JobNotRunningError, JobStartError
-from globa_tui.jobs.protocol import JobStatus, liveness, read_control, read_status, write_status
+from globa_tui.jobs.protocol import JobStatus, liveness, log_path, read_control, read_status, write_status
+from store.errors import StoreError
 
 ROOT = Path(__file__).parents[2]
 FAKE = "tests.jobs.fake_runner"
@@ -46,6 +47,22 @@ def now(folder: Path) -> JobStatus:
     found = read_status(folder, "analyze")
     assert found is not None
     return found
+
+
+def test_a_large_log_makes_room(tmp_path: Path) -> None:
+    log = log_path(tmp_path, "analyze")
+    log.parent.mkdir()
+    for size in (client._LOG_MOST_BYTES, client._LOG_MOST_BYTES + 1):
+        log.write_bytes(b"x" * size)
+        client.start("analyze", ["done"], tmp_path, module="tests.jobs.no_such_module").wait()
+    assert log.with_name("analyze.log.1").stat().st_size == client._LOG_MOST_BYTES + 1
+    assert b"no_such_module" in log.read_bytes()
+    assert log.stat().st_size < 10_000
+    log.unlink()
+    log.symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(StoreError, match="not a plain file"):
+        client.start("analyze", ["done"], tmp_path)
+    assert not (tmp_path / "elsewhere").exists()
 
 
 def test_a_job_is_followed_paused_resumed_and_cancelled(tmp_path: Path) -> None:
