@@ -123,6 +123,21 @@ class InspectApp(App[int]):
         """Whether the recipe differs from the one that was opened or merged last."""
         return self.editor is not None and self.editor.changed
 
+    @property
+    def own_layers(self) -> frozenset[int]:
+        """Layers that have coefficients of their own, or of their kind or blocks."""
+        return self.model.own_layers(self.editor.recipe if self.editor else None)
+
+    def own_words(self, index: int) -> str:
+        """Where the recipe treats a layer other than the whole model: its coefficients there."""
+        if index not in self.own_layers or self.editor is None:
+            return ""
+        recipe = self.editor.recipe
+        values = recipe.resolve(self.model.records[index])
+        return " · recipe " + " ".join(
+            f"{name}={value:g}" for name, value in values.items() if value != recipe.coefficients[name]
+        )
+
     def _screens(self) -> Iterable[InspectScreen]:
         return [screen for screen in self.screen_stack if isinstance(screen, InspectScreen)]
 

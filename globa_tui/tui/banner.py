@@ -42,11 +42,9 @@ def _job_text(app: InspectApp, view: JobView) -> Text:
     text = Text.assemble((f"{glyph} {name} {CAUSES[view.state]}", STYLES["bad"]))
     if view.message:
         text.append(f": {view.message}")
+    keys = KEYS[view.kind]
+    text.append(f"\n{keys.get(view.state, keys[''])}", "bold")
     good = [index for index in app.finished if app.model.records[index].get("status") == "done"]
     if view.kind == "analyze" and good:
-        text.append(f"\nlast good layer {printable(app.model.records[good[-1]]['name'])}; ", STYLES["dim"])
-    else:
-        text.append("\n")
-    keys = KEYS[view.kind]
-    text.append(keys.get(view.state, keys[""]), "bold")
+        text.append(f"; last good layer {printable(app.model.records[good[-1]]['name'])}", STYLES["dim"])
     return text

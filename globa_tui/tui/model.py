@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from globa_tui.coefficients import PATTERNS
-from globa_tui.tui.words import source_name
+from globa_tui.tui.words import labels, source_name
 
 if TYPE_CHECKING:
     from globa_tui.coefficients import Target
@@ -81,6 +81,8 @@ class RunModel:
     _own: tuple[Recipe, frozenset[int]] | None = None
     _tally: Tally = field(default_factory=Tally)
     _matrices: int = 0
+    _labels: list[str] | None = None
+    _numbers: dict[str, list[float | None]] = field(default_factory=dict)
 
     @property
     def tasks(self) -> int:
@@ -139,6 +141,21 @@ class RunModel:
         return self._leaders
 
     @property
+    def labels(self) -> list[str]:
+        """Short names of all layers."""
+        if self._labels is None:
+            self._labels = labels(self.records)
+        return self._labels
+
+    def numbers(self, key: str) -> list[float | None]:
+        """A metric of all layers; kept, and followed up with single changes, once it was asked for."""
+        from globa_tui.tui.metrics import BY_KEY
+
+        if key not in self._numbers:
+            self._numbers[key] = [BY_KEY[key].value(record) for record in self.records]
+        return self._numbers[key]
+
+    @property
     def layer_index(self) -> LayerIndex:
         """Names, kinds and blocks, ready for finding the layers of a target; built when first asked for."""
         if self._index is None:
@@ -175,6 +192,7 @@ class RunModel:
         self.manifest, self.packed, self.stored, self.loaded = manifest, packed, stored, True
         self.records = list(records)
         self._effect = self._index = self._own = self._leaders = None
+        self._labels, self._numbers = None, {}
         self._tally = Tally()
         self._matrices = sum(record.get("role") == "matrix" for record in self.records)
         for record in self.records:
@@ -189,6 +207,11 @@ class RunModel:
             self.records[index] = record
             if self._effect is not None:
                 self._effect.put(index, record)
+        for key, numbers in self._numbers.items():
+            from globa_tui.tui.metrics import BY_KEY
+
+            for index, record in changed.items():
+                numbers[index] = BY_KEY[key].value(record)
         if self._leaders is not None:
             self._leaders.follow(self.records, changed.keys())
 

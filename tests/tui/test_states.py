@@ -25,7 +25,7 @@ async def test_a_failed_job_is_told_on_every_screen(partial_run: Path, size: tup
             text = " ".join((await press(pilot, key)).split())
             assert "✖ analysis failed: CUDA out of memory" in text
             assert "R resumes" in text
-        assert "last good layer model.layers.1" in text
+        assert "last good layer" in text
 
 
 async def test_a_dead_job_and_a_dead_merge_are_told(partial_run: Path) -> None:

@@ -269,3 +269,13 @@ async def test_the_command_is_written(whole_run: Path, tmp_path: Path) -> None:
 
 def test_all_patterns_have_a_column() -> None:
     assert LayerIndex(INDEX).coefficients(Recipe(run="run")).shape == (1, len(PATTERNS))
+
+
+async def test_layers_show_that_they_have_coefficients_of_their_own(whole_run: Path) -> None:
+    async with opened(whole_run, (120, 40)) as (_, pilot):
+        text = await press(pilot, "4", "t", "j", "right", "3", "g", "j")
+        assert "Ovr" in text
+        assert "recipe A=0.05" in text
+        rows = [line for line in text.splitlines() if "q_proj" in line]
+        assert all("*" in line for line in rows[:3])
+        assert "recipe A=0.05" in await press(pilot, "enter")

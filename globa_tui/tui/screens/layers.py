@@ -18,7 +18,7 @@ from globa_tui.tui.screens.base import InspectScreen
 from globa_tui.tui.status import STYLES
 from globa_tui.tui.widgets.line import Line
 from globa_tui.tui.widgets.row_table import Column, RowTable
-from globa_tui.tui.words import fit_label, labels, name_text, reason, shape
+from globa_tui.tui.words import fit_label, name_text, reason, shape
 
 MARKS = {
     "done": ("ok", "green"),
@@ -40,7 +40,8 @@ def columns_for(width: int, chosen: str = "overlap") -> list[Column]:
         shapes = shapes if width >= 90 else []
     middle = [Column(key, BY_KEY[key].heading, cells) for key, cells in keys]
     kind = [Column("kind", "Kind", 10, "left")] if width >= 130 else []
-    return [Column("name", "Layer", 0, "left"), *kind, *shapes, *middle, Column("status", "St", 2)]
+    own = [Column("own", "Ovr", 3)] if width >= 90 else []
+    return [Column("name", "Layer", 0, "left"), *kind, *shapes, *middle, *own, Column("status", "St", 2)]
 
 
 class LayersScreen(InspectScreen):
@@ -84,7 +85,7 @@ class LayersScreen(InspectScreen):
         self._show_columns()
 
     def show_all(self) -> None:
-        self._labels = labels(self.inspect.model.records)
+        self._labels = self.inspect.model.labels
         self._read_filter()
         self._show_columns()
         self._show_order()
@@ -275,8 +276,8 @@ class LayersScreen(InspectScreen):
         self._show_tabs_right()
 
     def _sorted(self, rows: list[int]) -> list[int]:
-        metric, records = BY_KEY[self._sort_key], self.inspect.model.records
-        valued = [(value, index) for index in rows if (value := metric.value(records[index])) is not None]
+        numbers = self.inspect.model.numbers(self._sort_key)
+        valued = [(value, index) for index in rows if (value := numbers[index]) is not None]
         known = [index for _, index in sorted(valued, key=lambda pair: pair[0], reverse=self._descending)]
         return known + sorted(set(rows) - set(known))
 
@@ -295,7 +296,7 @@ class LayersScreen(InspectScreen):
             return
         record = self.inspect.model.records[self.table.key]
         name.show(Text.assemble(" ", name_text(record["name"], "bold")))
-        note.show(Text.assemble(" ", note_of(record)))
+        note.show(Text.assemble(" ", note_of(record), self.inspect.own_words(self.table.key)))
 
     def _cell(self, key: int, column: str, width: int) -> Text:
         record = self.inspect.model.records[key]
@@ -310,6 +311,8 @@ class LayersScreen(InspectScreen):
             return Text(shape(record["shape"]), STYLES["dim"])
         if column == "kind":
             return name_text(record.get("kind") or "")
+        if column == "own":
+            return Text("*" if key in self.inspect.own_layers else "", "bold yellow")
         if column == "status":
             return Text(*MARKS.get(status, ("?", "bold red")))
         if status != "done":

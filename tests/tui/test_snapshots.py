@@ -1,0 +1,109 @@
+"""Whole screens, size by state, against texts under `snapshots/`; ``GLOBA_TUI_SNAPSHOTS=write`` writes them anew."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from globa_tui.tui.app import InspectApp
+from tests.tui.driving import opened, press, screen_text
+from tests.tui.fake_run import make_run, make_status
+
+FOLDER = Path(__file__).parent / "snapshots"
+SIZES = [(80, 24), (120, 40), (60, 15)]
+SCREENS = (("overview", "1"), ("recipe", "4"), ("job", "5"))
+
+
+def running(run: Path) -> None:
+    make_status(run, "running")
+
+
+def paused(run: Path) -> None:
+    make_status(run, "paused", eta_seconds=None)
+
+
+def failed(run: Path) -> None:
+    make_status(run, "failed", message="CUDA out of memory; 2.1 GB more are needed")
+
+
+def done(run: Path) -> None:
+    make_status(run, "complete", total=23, done=22, failed=1, cost_done=100.0, eta_seconds=None, current=None)
+
+
+STATES: dict[str, tuple[float, Callable[[Path], None]]] = {
+    "empty": (0.0, lambda run: None),
+    "running": (0.6, running),
+    "paused": (0.6, paused),
+    "failed": (0.6, failed),
+    "done": (1.0, done),
+}
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> dict[float, Path]:
+    """One run for each share that is done."""
+    folder = tmp_path_factory.mktemp("made")
+    shares = {share for share, _ in STATES.values()}
+    return {share: make_run(folder / f"{share}.globa", blocks=3, done=share) for share in shares}
+
+
+def steady(text: str) -> str:
+    """The text without what differs from one process to the next."""
+    return re.sub(r"pid \d+ on \S+", "pid 1 on here", text)
+
+
+async def pages(run: Path, size: tuple[int, int]) -> str:
+    """Every screen, one below the other."""
+    found = []
+    async with opened(run, size) as (_, pilot):
+        for name, key in SCREENS:
+            found.append(f"--- {name} {'-' * (size[0] - len(name) - 5)}\n{steady(await press(pilot, key))}\n")
+    return "".join(found)
+
+
+def compare(name: str, found: str) -> None:
+    """Compare with the stored text, or store it when asked to."""
+    place = FOLDER / f"{name}.txt"
+    if os.environ.get("GLOBA_TUI_SNAPSHOTS") == "write":
+        FOLDER.mkdir(exist_ok=True)
+        place.write_text(found, encoding="utf-8", newline="\n")
+    assert found == place.read_text(encoding="utf-8"), f"{place.name} differs; write it anew if it should"
+
+
+@pytest.mark.parametrize("size", SIZES, ids=lambda size: f"{size[0]}x{size[1]}")
+@pytest.mark.parametrize("state", STATES)
+async def test_screens(made: dict[float, Path], tmp_path: Path, state: str, size: tuple[int, int]) -> None:
+    share, prepare = STATES[state]
+    run = Path(shutil.copytree(made[share], tmp_path / "math-code.globa"))
+    prepare(run)
+    compare(f"{state}-{size[0]}x{size[1]}", await pages(run, size))
+
+
+async def test_no_color_says_the_same_in_grey(
+    made: dict[float, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NO_COLOR", "1")
+    run = Path(shutil.copytree(made[0.6], tmp_path / "math-code.globa"))
+    failed(run)
+    async with opened(run, (80, 24)) as (app, _):
+        text = screen_text(app)
+        assert text in (FOLDER / "failed-80x24.txt").read_text(encoding="utf-8")
+        assert colours(app) <= {True}
+
+
+def colours(app: InspectApp) -> set[bool]:
+    """Whether the colours on the screen, after the filters of the terminal, are grey."""
+    found = set()
+    for strip in app.screen._compositor.render_strips(app.size):
+        for filter in app.get_line_filters():
+            strip = strip.apply_filter(filter, app.screen.background_colors[1])
+        for segment in strip:
+            for colour in (segment.style and segment.style.color, segment.style and segment.style.bgcolor):
+                if colour and colour.triplet:
+                    found.add(len(set(colour.triplet)) == 1)
+    return found
