@@ -69,7 +69,10 @@ class Terminal:
         """When the last byte of a frame came, or None when none came within `first` seconds."""
         last, wait = None, first
         while select.select([self._file], [], [], wait)[0]:
-            os.read(self._file, 1 << 16)
+            try:
+                os.read(self._file, 1 << 16)
+            except OSError:  # the program has left
+                break
             last, wait = time.perf_counter(), quiet
         return last
 

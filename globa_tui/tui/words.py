@@ -39,6 +39,11 @@ def count(value: float) -> str:
     return f"{value:,.0f}"
 
 
+def several(number: int, thing: str) -> str:
+    """A number of things, as in `1 layer` and `2 layers`."""
+    return f"{number:,} {thing}{'' if number == 1 else 's'}"
+
+
 def size(nbytes: float) -> str:
     """Bytes in decimal units."""
     for limit, unit in ((1e12, "TB"), (1e9, "GB"), (1e6, "MB"), (1e3, "kB")):

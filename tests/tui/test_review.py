@@ -18,7 +18,7 @@ async def test_review_tells_what_differs(whole_run: Path) -> None:
     async with opened(whole_run, (100, 30)) as (_, pilot):
         text = await press(pilot, "4", "j", "right", "t", "space", "M")
     assert "Method globa   preset readme with A 0 -> 0.05" in text
-    assert "1 overrides, for 12 layers" in text
+    assert "1 override, for 12 layers" in text
     assert "attn:A=0" in text
     assert "22 layers from the analysis, 3 others averaged, 1 failed" in text
     assert "v_proj.weight: NaN at row 3" in text

@@ -170,7 +170,7 @@ async def test_targets_in_turn(whole_run: Path) -> None:
         text = await press(pilot, "j", "right")
         assert "+0.05*" in text
         assert "(+1)" in text
-        assert "1 overrides, for 12 layers" in text
+        assert "1 override, for 12 layers" in text
         assert "target: blocks 0-2" in await press(pilot, "t")
         assert "target: whole model" in await press(pilot, "t")
         assert "+0.05*" not in screen_text(app)

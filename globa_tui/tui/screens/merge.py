@@ -21,7 +21,7 @@ from globa_tui.tui.messages import Answer, OutputChecked
 from globa_tui.tui.screens.base import InspectScreen
 from globa_tui.tui.status import STYLES
 from globa_tui.tui.widgets.pane import Pane
-from globa_tui.tui.words import reason, size
+from globa_tui.tui.words import reason, several, size
 
 AS_BASE = "as the base"
 REPLACE = "overwrite"
@@ -209,8 +209,8 @@ class MergeScreen(InspectScreen):
             text.append(f"{pattern} ", "bold" if value else STYLES["dim"])
             text.append(f"{value:g}   ", "" if value else STYLES["dim"])
         if recipe.overrides:
-            layers = len(model.own_layers(recipe))
-            text.append(f"\n{len(recipe.overrides)} overrides, for {layers} layers", STYLES["warn"])
+            parts, layers = len(recipe.overrides), len(model.own_layers(recipe))
+            text.append(f"\n{several(parts, 'override')}, for {several(layers, 'layer')}", STYLES["warn"])
             for override in recipe.overrides[:MOST_PARTS]:
                 text.append(f"\n  {printable(str(override))}")
             if len(recipe.overrides) > MOST_PARTS:

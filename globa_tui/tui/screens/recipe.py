@@ -23,6 +23,7 @@ from globa_tui.tui.status import STYLES
 from globa_tui.tui.widgets.pane import Pane
 from globa_tui.tui.widgets.recipe_table import RecipeTable
 from globa_tui.tui.widgets.row_table import RowTable
+from globa_tui.tui.words import several
 
 
 class RecipeScreen(Targeting, InspectScreen):
@@ -57,7 +58,9 @@ class RecipeScreen(Targeting, InspectScreen):
         words = printable(editor.selection.label)
         words = words if len(words) <= 26 else f"…{words[-25:]}"
         parts = len(editor.recipe.overrides)
-        more = f" (+{parts} overrides)" if parts and self.size.width >= 100 else f" (+{parts})" if parts else ""
+        more = (
+            f" (+{several(parts, 'override')})" if parts and self.size.width >= 100 else f" (+{parts})" if parts else ""
+        )
         style = STYLES["dim"] if editor.selection.is_model else STYLES["warn"]
         label = "target: " if self.size.width >= 76 else ""
         return Text.assemble((f"{label}{words}", style), (f"{more} ", STYLES["dim"]))
@@ -234,8 +237,8 @@ class RecipeScreen(Targeting, InspectScreen):
             text.append(f"{values[2]:>10}\n", STYLES["dim"])
         text.append("Without norms, biases and what was not analysed.", STYLES["dim"])
         if editor.recipe.overrides:
-            layers = len(model.own_layers(editor.recipe))
-            text.append(f"\n{len(editor.recipe.overrides)} overrides, for {layers} layers.", STYLES["warn"])
+            parts, layers = len(editor.recipe.overrides), len(model.own_layers(editor.recipe))
+            text.append(f"\n{several(parts, 'override')}, for {several(layers, 'layer')}.", STYLES["warn"])
         return text
 
 
