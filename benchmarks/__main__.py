@@ -36,7 +36,7 @@ def rows(full: bool, threads: int) -> Iterator[Row]:
     yield from layers.scaling(3)
     yield memory.analysis_memory(1, 2048, 2048, threads)
     if full:
-        yield memory.analysis_memory(30, 4096, 4096, threads)
+        yield memory.analysis_memory(30, 4096, 4096, threads, changed=2)
     yield memory.small_layers(20_000 if full else 1000, threads)
     yield programs.help_row(5)
     yield programs.paint_row(5)

@@ -39,12 +39,12 @@ from safetensors.torch import save_file
 folder = Path({folder!r}); folder.mkdir()
 generator = torch.Generator().manual_seed({seed})
 common = torch.Generator().manual_seed(0)
-def weight():
+def weight(index):
     base = 0.02 * torch.randn({rows}, {cols}, generator=common)
-    if {change} == 0.0:
+    if {change} == 0.0 or index >= {changed}:
         return base.to(torch.{dtype})
     return (base + {change} * torch.randn({rows}, {cols}, generator=generator)).to(torch.{dtype})
-save_file({{f"model.layers.{{i}}.mlp.experts.0.up_proj.weight": weight() for i in range({layers})}}, folder / "model.safetensors")
+save_file({{f"model.layers.{{i}}.mlp.experts.0.up_proj.weight": weight(i) for i in range({layers})}}, folder / "model.safetensors")
 (folder / "config.json").write_text("{{}}")
 """  # noqa: E501
 
@@ -59,10 +59,21 @@ def child(code: str) -> dict[str, Any]:
     return found
 
 
-def make_models(folder: Path, layers: int, rows: int, cols: int, dtype: str) -> tuple[str, tuple[str, ...]]:
-    """A base and two fine-tunes of random weights."""
+def make_models(
+    folder: Path, layers: int, rows: int, cols: int, dtype: str, changed: int | None = None
+) -> tuple[str, tuple[str, ...]]:
+    """A base and two fine-tunes of random weights, which move only the first `changed` layers when that is given."""
+    moved = layers if changed is None else changed
     for name, seed, change in (("base", 0, 0.0), ("one", 1, 0.002), ("two", 2, 0.002)):
-        values = {"seed": seed, "change": change, "layers": layers, "rows": rows, "cols": cols, "dtype": dtype}
+        values = {
+            "seed": seed,
+            "change": change,
+            "layers": layers,
+            "rows": rows,
+            "cols": cols,
+            "dtype": dtype,
+            "changed": moved,
+        }
         child(_MAKE.format(folder=str(folder / name), **values))
     return str(folder / "base"), (str(folder / "one"), str(folder / "two"))
 
@@ -73,11 +84,11 @@ def analyse(folder: Path, models: tuple[str, tuple[str, ...]], threads: int, *, 
     return child(_ANALYSE.format(threads=threads, **values))
 
 
-def analysis_memory(layers: int, rows: int, cols: int, threads: int) -> Row:
+def analysis_memory(layers: int, rows: int, cols: int, threads: int, changed: int | None = None) -> Row:
     """Peak memory of an analysis against ten times its largest layer plus 0.6 GB."""
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
-        models = make_models(folder, layers, rows, cols, "bfloat16")
+        models = make_models(folder, layers, rows, cols, "bfloat16", changed)
         size = sum(file.stat().st_size for file in folder.rglob("*.safetensors"))
         found = analyse(folder, models, threads, factors=True)
     bound = 10 * 4 * rows * cols + 0.6e9
