@@ -9,7 +9,7 @@ from typing import Any, cast
 
 import torch
 
-from analysis.errors import NotFiniteError
+from analysis.errors import AnalysisError, NotFiniteError
 from globa_tui import __version__
 from globa_tui.jobs.check import CheckReport, check_output
 from globa_tui.jobs.client import require_alone
@@ -20,6 +20,7 @@ from globa_tui.jobs.merge_plan import MergeOptions, MergePlan, plan_merge
 from globa_tui.jobs.merge_texts import add_texts
 from globa_tui.jobs.progress import Listener, Progress
 from globa_tui.jobs.reporter import Reporter
+from globa_tui.jobs.resources import layer_failure
 from globa_tui.jobs.weights import LayerWeights, Model, Models, bad_entries
 from globa_tui.recipe import Recipe
 from store.checkpoints import Layer
@@ -196,7 +197,14 @@ class _Merge:
         if layer.dtype not in FLOATING:
             return weights.read(source)[0].cpu()
         weight, models = self._read(source, weights)
-        merged = self.merger.merge(source, weight, models)
+        try:
+            merged = self.merger.merge(source, weight, models)
+        except Exception as error:
+            reason = layer_failure(error)
+            if reason is None or isinstance(error, AnalysisError):
+                raise
+            msg = f"{source.name}: {reason}"
+            raise AnalysisError(msg) from error
         kept = weights.kept_rows(source)
         if kept:
             merged[kept] = weight[kept].to(merged.dtype)

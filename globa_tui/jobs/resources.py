@@ -27,7 +27,9 @@ def layer_failure(error: BaseException) -> str | None:
         return f"a decomposition did not converge ({' '.join(str(error).split())[:200]})"
     # Of torch's own errors, only those of the GPU have a class of their own.
     if isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in str(error):
-        return "out of memory; free some, or use --device cpu or a machine with more, and resume"
+        return "out of memory; free some, or use --device cpu or a machine with more, and run again"
+    if "without overflow" in str(error):
+        return "a coefficient or a weight is too large for the working precision; use a smaller one"
     return None
 
 

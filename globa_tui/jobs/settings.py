@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -162,8 +163,10 @@ def require_vocab(value: str) -> None:
 
 def _require_regex(flag: str, pattern: str) -> None:
     try:
-        re.compile(pattern)
-    except re.error as error:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            re.compile(pattern)
+    except (re.error, OverflowError, Warning) as error:
         msg = f"{flag} {pattern!r} is not a regular expression: {error}"
         raise SettingsError(msg) from None
 

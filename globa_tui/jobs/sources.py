@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from globa_tui import __version__
 from globa_tui.jobs.settings import AnalysisSettings
 from store.checkpoints import Checkpoint, build_index, open_checkpoint
-from store.errors import RunForeignError
+from store.errors import RunDamagedError, RunForeignError
 
 if TYPE_CHECKING:
     from store.checkpoints import Index
@@ -68,7 +68,10 @@ def versions() -> dict[str, str]:
 
 def sources_of(manifest: Mapping[str, Any]) -> tuple[str, tuple[str, ...]]:
     """Paths of the base and the fine-tunes that a run was computed from."""
-    paths = [str(source["path"]) for source in manifest["sources"]]
+    paths = [source.get("path") for source in manifest["sources"]]
+    if len(paths) < 2 or not all(isinstance(path, str) and path for path in paths):
+        msg = f"the manifest of the run names its sources as {paths!r:.200}; restore it from a copy, or analyse again"
+        raise RunDamagedError(msg)
     return paths[0], tuple(paths[1:])
 
 
@@ -81,15 +84,32 @@ def require_unchanged(manifest: Mapping[str, Any], index: Index, run: Path) -> N
         Naming the file and what differs. The time of a file may differ when the checkpoint lies at another place, for a
         copy is the same checkpoint; at the same place it was written anew.
     """
-    for entry, checkpoint in zip(manifest["sources"], (index.base, *index.fine_tuned), strict=True):
+    checkpoints = (index.base, *index.fine_tuned)
+    if len(checkpoints) != len(manifest["sources"]):
+        msg = f"{run}: computed from {len(manifest['sources'])} models, not from {len(checkpoints)}; name the same ones"
+        raise RunForeignError(msg)
+    for entry, checkpoint in zip(manifest["sources"], checkpoints, strict=True):
         now = {file.path.name: file for file in checkpoint.files}
-        for file in entry["files"]:
+        for file in _files(entry, run):
             found = now.get(file["name"])
             if found is None or (found.size, found.header_sha256) != (file["size"], file["header_sha256"]):
                 size = "missing" if found is None else f"{found.size:,} bytes"
                 _refuse(checkpoint, file["name"], run, f"{file['size']:,} bytes then, {size} now")
             if str(checkpoint.path.absolute()) == entry["path"] and found.mtime_ns != file["mtime_ns"]:
                 _refuse(checkpoint, file["name"], run, "it was written since")
+
+
+def _files(entry: Mapping[str, Any], run: Path) -> list[dict[str, Any]]:
+    """The files of a source in the manifest, which a stranger may have written."""
+    kinds = {"name": str, "size": int, "header_sha256": str, "mtime_ns": int}
+    found = entry.get("files")
+    whole = isinstance(found, list) and all(
+        isinstance(file, dict) and all(isinstance(file.get(key), kind) for key, kind in kinds.items()) for file in found
+    )
+    if not whole:
+        msg = f"{run}: its manifest does not say which files {entry.get('role')!r:.80} had; analyse again with --fresh"
+        raise RunDamagedError(msg)
+    return found or []
 
 
 def _refuse(checkpoint: Checkpoint, file: str, run: Path, why: str) -> NoReturn:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -116,8 +117,10 @@ def _check_pattern(path: Path, key: str, pattern: str) -> None:
     if len(pattern) > _LONGEST_PATTERN or repeats > _MOST_REPEATS or re.search(r"\)[*+?{]|\\[1-9]|\(\?", pattern):
         raise _refused(path, key, pattern, "this expression is too involved")
     try:
-        re.compile(rf"(.*\.)?({pattern})$")
-    except (re.error, OverflowError) as error:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            re.compile(rf"(.*\.)?({pattern})$")
+    except (re.error, OverflowError, Warning) as error:
         raise _refused(path, key, pattern, f"not a regular expression ({error})") from error
 
 
