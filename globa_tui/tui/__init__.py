@@ -30,15 +30,21 @@ def run_inspect(run: Path, request: AnalysisRequest | None = None, *, mouse: boo
         The analysis to start, or to join when it already runs. Without one no job is ever started.
     mouse : bool
         Whether to ask the terminal for mouse events; without them the terminal selects text by itself.
+
+    Raises
+    ------
+    UsageError
+        When the user's configuration cannot be used.
     """
     if trouble := terminal_trouble():
         say(f"{trouble}; use `globa-tui show {run}`, `globa-tui status {run}` or `globa-tui analyze` instead")
         return ExitCode.USAGE
     _prepare_environment()
     from globa_tui.tui.app import InspectApp
+    from globa_tui.tui.keymap import config_file, read_keymap
     from globa_tui.tui.plain import wants_ascii
 
-    app = InspectApp(run, request)
+    app = InspectApp(run, request, keymap=read_keymap(config_file()))
     if wants_ascii(app.console.color_system, getattr(sys.__stderr__, "encoding", None)):
         app.use_ascii()
     app.run(mouse=mouse)

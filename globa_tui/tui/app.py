@@ -15,7 +15,7 @@ from textual.screen import Screen
 
 from globa_tui.diagnostics import ExitCode, printable
 from globa_tui.tui import screens
-from globa_tui.tui.bindings import SCOPES, bindings, scope_of
+from globa_tui.tui.bindings import NO_KEYMAP, SCOPES, Keymap, bindings, scope_of
 from globa_tui.tui.disk import PERIOD, Disk
 from globa_tui.tui.edits import RecipeEditor
 from globa_tui.tui.messages import (
@@ -55,6 +55,8 @@ class InspectApp(App[int]):
         The analysis to start or to join.
     period : float
         Seconds between two looks at the disk.
+    keymap : mapping
+        The user's own keys by the ids of their bindings.
     """
 
     TITLE = "globa-tui"
@@ -72,8 +74,16 @@ class InspectApp(App[int]):
     HORIZONTAL_BREAKPOINTS = [(0, "-tiny"), (60, "-narrow"), (80, "-normal"), (120, "-wide")]
     VERTICAL_BREAKPOINTS = [(0, "-flat"), (15, "-short"), (24, "-std"), (36, "-tall")]
 
-    def __init__(self, run: Path, request: AnalysisRequest | None = None, *, period: float = PERIOD) -> None:
+    def __init__(
+        self,
+        run: Path,
+        request: AnalysisRequest | None = None,
+        *,
+        period: float = PERIOD,
+        keymap: Keymap = NO_KEYMAP,
+    ) -> None:
         super().__init__()
+        self.user_keys = keymap
         place = run_folder(run)
         self.model = RunModel(place)
         self.request = request
@@ -101,6 +111,7 @@ class InspectApp(App[int]):
 
     def on_mount(self) -> None:
         """Begin reading after the first paint."""
+        self.set_keymap(dict(self.user_keys))
         if not self.is_headless:
             loop = asyncio.get_running_loop()
             for number, code in ((signal.SIGHUP, 129), (signal.SIGTERM, 143)):
@@ -291,7 +302,7 @@ class InspectApp(App[int]):
         from globa_tui.tui.screens.help import HelpScreen
 
         if not isinstance(self.screen, HelpScreen):
-            self.push_screen(HelpScreen(scopes_of(self.screen)))
+            self.push_screen(HelpScreen(scopes_of(self.screen), self.user_keys))
 
     def action_pause(self) -> None:
         """Pause the job in the header, or resume it."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -154,6 +154,21 @@ SCOPES: dict[Scope, tuple[Key, ...]] = {
     ),
 }
 
+TOGETHER: tuple[tuple[Scope, ...], ...] = (
+    ("list",),
+    ("map", "metric", "marks", "grid"),
+    ("layers", "metric", "marks", "list"),
+    ("layer",),
+    ("recipe", "list"),
+    ("merge",),
+    ("job", "list"),
+)
+"""Scopes that are on one screen, besides `global`: among them a key has one meaning."""
+
+Keymap = Mapping[str, str]
+"""The user's own keys by the id of the binding."""
+NO_KEYMAP: Keymap = {}
+
 _SHOWN = {
     "question_mark": "?",
     "colon": ":",
@@ -191,26 +206,21 @@ def scope_of(key: Key) -> Scope:
     return next(scope for scope, keys in SCOPES.items() if key in keys)
 
 
-def shown_keys(key: Key) -> str:
+def shown_keys(key: Key, keymap: Keymap = NO_KEYMAP) -> str:
     """The keys of an action as a person writes them, as in `? F1`."""
-    return " ".join(_SHOWN.get(name, name) for name in key.keys.split(","))
+    return " ".join(_shown(name) for name in keymap.get(key.id, key.keys).split(","))
 
 
-def hints(scopes: Iterable[Scope]) -> list[tuple[str, Key]]:
+def _shown(name: str) -> str:
+    modifiers, plus, last = name.rpartition("+")
+    return f"{modifiers}{plus}{_SHOWN.get(last, last)}"
+
+
+def hints(scopes: Iterable[Scope], keymap: Keymap = NO_KEYMAP) -> list[tuple[str, Key]]:
     """First key and action of everything that the footer names, the screen's own keys first."""
     return [
-        (key.hint or shown_keys(key).split(" ")[0], key)
+        (key.hint if key.hint and key.id not in keymap else shown_keys(key, keymap).split(" ")[0], key)
         for scope in sorted(scopes, key=lambda scope: scope == "global")
         for key in SCOPES[scope]
         if key.footer
     ]
-
-
-def key_table(scopes: Sequence[Scope] = tuple(SCOPES)) -> str:
-    """The key table as Markdown, for the documentation."""
-    lines: list[str] = []
-    for scope in scopes:
-        lines += [f"**{TITLES[scope]}**", "", "| key | action |", "| --- | --- |"]
-        lines += [f"| `{shown_keys(key).replace('|', chr(92) + '|')}` | {key.help} |" for key in SCOPES[scope]]
-        lines.append("")
-    return "\n".join(lines).rstrip() + "\n"

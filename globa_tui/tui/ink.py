@@ -12,7 +12,7 @@ from textual.app import App
 
 LEVELS = 20
 """Steps of the ramp: few enough that equal neighbours become one run of cells."""
-GLYPHS = ".:-=+*#%@"
+GLYPHS = ":-=+*o#%@"
 """The ramp of a terminal without enough colours, from low to high."""
 
 # From dark blue over green to yellow, monotone in lightness, so that it can be read without seeing hues.

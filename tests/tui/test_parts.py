@@ -13,7 +13,7 @@ from globa_tui.coefficients import PATTERNS
 from globa_tui.presets import merge_preset
 from globa_tui.recipe import Recipe
 from globa_tui.tui.app import InspectApp
-from globa_tui.tui.bindings import SCOPES, Scope, hints, key_table, shown_keys
+from globa_tui.tui.bindings import SCOPES, TOGETHER, Scope, hints
 from globa_tui.tui.cleaning import clean_record
 from globa_tui.tui.curves import curve
 from globa_tui.tui.edits import DEPTH, RecipeEditor
@@ -301,12 +301,6 @@ def test_the_history_is_bounded() -> None:
 # Keys
 
 
-SHOWN_TOGETHER: tuple[tuple[Scope, ...], ...] = (
-    *(screen.SCOPES for screen in (OverviewScreen, MapScreen, LayersScreen, LayerScreen, JobScreen, MergeScreen)),
-    ("recipe",),
-)
-
-
 def test_ids_are_unique_and_keys_are_safe() -> None:
     keys = [key for scope in SCOPES.values() for key in scope]
     assert len({key.id for key in keys}) == len(keys)
@@ -316,7 +310,7 @@ def test_ids_are_unique_and_keys_are_safe() -> None:
 
 
 def test_no_screen_gives_a_key_two_meanings() -> None:
-    for own in SHOWN_TOGETHER:
+    for own in TOGETHER:
         names = [n for scope in (*own, "global") for key in SCOPES[scope] for n in key.keys.split(",")]
         assert len(names) == len(set(names)), own
 
@@ -337,13 +331,7 @@ def test_every_action_exists() -> None:
 
 
 def test_footers_fit_eighty_cells() -> None:
-    for own in SHOWN_TOGETHER:
-        line = " " + "  ".join(f"{shown} {key.name}" for shown, key in hints((*own, "global")))
+    screens = (OverviewScreen, MapScreen, LayersScreen, LayerScreen, RecipeScreen, MergeScreen, JobScreen)
+    for screen in screens:
+        line = " " + "  ".join(f"{shown} {key.name}" for shown, key in hints((*screen.SCOPES, "global")))
         assert len(line) <= 80, line
-
-
-def test_the_key_table_names_every_key() -> None:
-    table = key_table()
-    for scope in SCOPES.values():
-        for key in scope:
-            assert f"| `{shown_keys(key)}` | {key.help} |" in table

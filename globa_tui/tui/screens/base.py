@@ -73,7 +73,7 @@ class InspectScreen(Screen[None]):
             state = state_text(view, stored=(counts.done, counts.total, counts.failed))
         self.query_one(HeaderLine).show_run(app.model.title, state)
         self.query_one(TabsLine).show_tabs(self.MODE, changed=app.recipe_changed, right=self.tabs_right())
-        self.query_one(KeysLine).show_keys((*self.SCOPES, "global"))
+        self.query_one(KeysLine).show_keys((*self.SCOPES, "global"), app.user_keys)
         banner = self.query_one("#banner", Pane)
         text = banner_text(app)
         banner.set_class(bool(text), "shown")

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from rich.text import Text
 
-from globa_tui.tui.bindings import SCOPES, TITLES, Scope, shown_keys
+from globa_tui.tui.bindings import NO_KEYMAP, SCOPES, TITLES, Keymap, Scope, shown_keys
 from globa_tui.tui.filters import SYNTAX, metric_names
 from globa_tui.tui.metrics import PATTERN_WORDS
 from globa_tui.tui.screens.reading import ReadingScreen
@@ -21,19 +21,19 @@ MARKS = (
 
 
 class HelpScreen(ReadingScreen):
-    """Keys by scope, the given ones first."""
+    """Keys by scope, the given ones first, as the user has them."""
 
-    def __init__(self, scopes: Sequence[Scope]) -> None:
-        super().__init__("Help", help_text(scopes))
+    def __init__(self, scopes: Sequence[Scope], keymap: Keymap = NO_KEYMAP) -> None:
+        super().__init__("Help", help_text(scopes, keymap))
 
 
-def help_text(scopes: Sequence[Scope]) -> Text:
+def help_text(scopes: Sequence[Scope], keymap: Keymap = NO_KEYMAP) -> Text:
     """The help for these scopes, followed by the marks and the patterns."""
     text = Text()
     for scope in scopes:
         text.append(f"{TITLES[scope]}\n", "bold")
         for key in SCOPES[scope]:
-            text.append(f"  {shown_keys(key):<12}", "bold cyan")
+            text.append(f"  {shown_keys(key, keymap):<12}", "bold cyan")
             text.append(f" {key.help}\n")
         text.append("\n")
     if "layers" in scopes:

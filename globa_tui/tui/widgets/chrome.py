@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from rich.style import Style
 from rich.text import Text
 
-from globa_tui.tui.bindings import Scope, hints, scope_of
+from globa_tui.tui.bindings import NO_KEYMAP, Keymap, Scope, hints, scope_of
 from globa_tui.tui.widgets.line import Line
 
 SCREENS = (
@@ -46,10 +46,10 @@ class TabsLine(Line):
 class KeysLine(Line):
     """The most useful keys of the screen."""
 
-    def show_keys(self, scopes: Sequence[Scope]) -> None:
-        """Name the footer keys of these scopes."""
+    def show_keys(self, scopes: Sequence[Scope], keymap: Keymap = NO_KEYMAP) -> None:
+        """Name the footer keys of these scopes, as the user has them."""
         text = Text(" ", no_wrap=True)
-        for shown, key in hints(scopes):
+        for shown, key in hints(scopes, keymap):
             owner = {"global": "app", "list": "focused", "grid": "focused"}.get(scope_of(key), "screen")
             part = Text.assemble((shown, "bold cyan"), (f" {key.name}", ""))
             part.stylize(Style(meta={"@click": f"{owner}.{key.action}"}))
