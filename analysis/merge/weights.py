@@ -1,6 +1,5 @@
 """Weights of the tasks in a merge."""
 
-import math
 from collections.abc import Sequence
 
 from analysis.errors import OptionsError
@@ -10,6 +9,10 @@ WEIGHT = Parameter(
     "weight", "numbers", (), "w_i, for all models or for each; 1 when left out. 0 leaves a model out entirely"
 )
 SCALE = Parameter("scale", "number", 1.0, "λ, a factor on the merged task vector; higher strengthens every task")
+
+
+_LARGEST = 1e30
+"""Beyond it, sums of weights and products with entries leave the range of float32."""
 
 
 def task_weights(weight: float | int | Sequence[float | int], tasks: int, default: float) -> list[float]:
@@ -30,7 +33,9 @@ def per_task(name: str, given: float | int | Sequence[float | int], tasks: int, 
     if len(values) not in (1, tasks):
         msg = f"{name} has {len(values)} values for {tasks} fine-tunes; give one for all or one for each"
         raise OptionsError(msg)
-    if not all(math.isfinite(value) for value in values):
-        msg = f"{name} is {values}: every {name} must be finite"
+    if not all(abs(value) <= _LARGEST for value in values):
+        msg = (
+            f"{name} is {values}: every {name} must be a number from -{_LARGEST:g} to {_LARGEST:g}, or it is too large"
+        )
         raise OptionsError(msg)
     return values if len(values) == tasks else values * tasks
