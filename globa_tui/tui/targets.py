@@ -26,14 +26,14 @@ class Selection:
     @property
     def is_model(self) -> bool:
         """Whether it is the whole model, which inherits nothing."""
-        return self.targets == (MODEL,)
+        return MODEL in self.targets
 
     @property
     def label(self) -> str:
         """The target in words, as in `blocks 0-7`."""
         if len(self.targets) > 1:
             return f"{len(self.targets)} layers"
-        return "whole model" if self.is_model else str(self.targets[0])
+        return "whole model" if self.is_model else ", ".join(map(str, self.targets))
 
     def inherited(self, recipe: Recipe) -> list[dict[str, float]]:
         """For each target the coefficients that hold where it has none of its own."""

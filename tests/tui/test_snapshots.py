@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from rich.style import Style
 
 from globa_tui.tui.app import InspectApp
 from tests.tui.driving import opened, press, screen_text
@@ -103,7 +104,7 @@ def colours(app: InspectApp) -> set[bool]:
         for filter in app.get_line_filters():
             strip = strip.apply_filter(filter, app.screen.background_colors[1])
         for segment in strip:
-            for colour in (segment.style and segment.style.color, segment.style and segment.style.bgcolor):
-                if colour and colour.triplet:
-                    found.add(len(set(colour.triplet)) == 1)
+            style = segment.style or Style()
+            triplets = [colour.triplet for colour in (style.color, style.bgcolor) if colour is not None]
+            found |= {len(set(triplet)) == 1 for triplet in triplets if triplet is not None}
     return found

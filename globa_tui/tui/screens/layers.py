@@ -66,7 +66,7 @@ class LayersScreen(InspectScreen):
         yield Line(id="layer-name")
         yield Line(id="layer-note")
         example = "mlp down   D->10   rank>50   block:3-7   !failed"
-        filter_line = Input(placeholder=example, id="filter", compact=True)
+        filter_line = Input(placeholder=example, id="filter", compact=True, select_on_focus=False)
         filter_line.display = False
         yield filter_line
 
@@ -131,6 +131,7 @@ class LayersScreen(InspectScreen):
         line = self.query_one("#filter", Input)
         line.display = True
         line.value = self._filter
+        line.cursor_position = len(self._filter)
         line.focus()
 
     @on(Input.Changed, "#filter")
@@ -263,7 +264,9 @@ class LayersScreen(InspectScreen):
     def _show_order(self) -> None:
         self._stale = False
         records = self.inspect.model.records
-        rows = [index for index, record in enumerate(records) if self._keep(record)]
+        rows = list(range(len(records)))
+        if self._filter:
+            rows = [index for index in rows if self._keep(records[index])]
         if self._sort_key in BY_KEY:
             rows = self._sorted(rows)
         elif not self._descending:
