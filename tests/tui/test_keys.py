@@ -73,6 +73,90 @@ async def test_letters_type_into_the_filter(whole_run: Path) -> None:
         assert "/q134psScM?:" in screen_text(app)
 
 
+async def test_filter_by_numbers_blocks_and_states(whole_run: Path) -> None:
+    async with opened(whole_run) as (app, pilot):
+        text = await press(pilot, "3", "slash", *"mlp D->10", "enter")
+        expected = [
+            found["name"]
+            for found in app.model.records
+            if "mlp" in found["name"] and found.get("patterns") and found["patterns"]["D-"]["energy"] > 0.2
+        ]
+        assert shown_names(app) == expected
+        assert f"/mlp D->10 {len(expected)}/26" in text
+        for typed, kept in (("block:1-2", 16), ("kind:q_proj", 3), ("!failed", 1), ("qproj", 3), ("rank>0 block:0", 6)):
+            await press(pilot, "escape", "slash", *typed, "enter")
+            assert len(table(app).rows) == kept, typed
+
+
+async def test_a_filter_that_cannot_be_read_says_so_and_keeps_the_last_one(whole_run: Path) -> None:
+    async with opened(whole_run) as (app, pilot):
+        await press(pilot, "3", "slash", *"mlp", "enter")
+        text = await press(pilot, "slash", "space", *"!x")
+        assert "!x: the statuses are !done !failed" in text
+        assert "Shown is the filter 'mlp'." in text
+        assert "9/26" in text
+        await press(pilot, "enter")
+        assert app.focused is not table(app)
+        text = await press(pilot, "backspace", *"pend", "enter")
+        assert "0 of 26 match 'mlp !pend'. esc clears." in text
+        assert "the statuses are" not in text
+        assert app.focused is table(app)
+        assert "rank>: write a number behind >" in await press(pilot, "slash", "space", *"rank>")
+        text = await press(pilot, "escape")
+        assert "26/26" in text
+        assert "write a number" not in text
+
+
+async def test_marks(whole_run: Path) -> None:
+    async with opened(whole_run) as (app, pilot):
+        text = await press(pilot, "3", "j", "space", "space")
+        assert app.marks == {1, 2}
+        assert table(app).key == 3
+        assert "◆ L0 self_attn.k_proj" in text
+        assert "2 marked" in text
+        await press(pilot, "k", "space")
+        assert app.marks == {1}
+        assert shown_names(app)[8].endswith("layernorm.weight")
+        await press(pilot, "G", "k", "space")
+        assert app.marks == {1}, "a norm has no coefficients"
+        await press(pilot, "slash", *"block:1", "enter", "asterisk")
+        assert app.marks == {1, *range(9, 16)}
+        text = await press(pilot, "escape", "slash", *"!marked", "enter")
+        assert "8 marked /!marked 8/26" in text
+        await press(pilot, "space")
+        assert len(table(app).rows) == 7
+        await press(pilot, "asterisk")
+        assert not app.marks
+        assert "0 of 26 match '!marked'" in screen_text(app)
+
+
+async def test_recipe_of_the_marks(whole_run: Path) -> None:
+    async with opened(whole_run) as (app, pilot):
+        text = await press(pilot, "3", "j", "space", "space", "r")
+        assert app.current_mode == "recipe"
+        assert "2 layers" in text
+        await press(pilot, "j", "right")
+        assert app.editor is not None
+        targets = [str(override.target) for override in app.editor.recipe.overrides]
+        assert targets == [f"layer model.layers.0.self_attn.{kind}_proj.weight" for kind in "qk"]
+        await press(pilot, "2", "asterisk", "asterisk", "down", "down", "down", "r")
+        assert app.editor.selection.targets[0].name == "model.layers.0.self_attn.o_proj.weight"
+
+
+async def test_the_metric_of_the_table(whole_run: Path) -> None:
+    async with opened(whole_run) as (app, pilot):
+        text = await press(pilot, "3", "m", "m", "m", "m", "m", "m", "m")
+        assert "sort OvL↓" in text
+        assert "OvL↓" in text.splitlines()[2]
+        left = [found["orthogonality"]["left"] for index in table(app).rows
+                if (found := app.model.records[index]).get("orthogonality")]  # fmt: skip
+        assert left == sorted(left, reverse=True)
+        assert "sort E%" in await press(pilot, "b")
+        text = await press(pilot, "v", "end", "enter")
+        assert "sort Secs↓" in text
+        assert "time" in await press(pilot, "2")
+
+
 async def test_sorting_is_by_number_and_keeps_the_row(whole_run: Path) -> None:
     async with opened(whole_run) as (app, pilot):
         await press(pilot, "3", "j", "j")

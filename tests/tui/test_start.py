@@ -126,8 +126,8 @@ from tests.tui.driving import opened, press
 async def main():
     async with opened(Path({str(whole_run)!r})) as (app, pilot):
         first = set(sys.modules)
-        for keys in (["3"], ["j", "enter"], ["4"], ["j", "right", "y"], ["escape", "M"], ["escape", "5"]):
-            await press(pilot, *keys)
+        for keys in ("2 m", "3", "j enter", "tab tab tab tab tab tab", "4", "j right y", "escape M", "escape 5"):
+            await press(pilot, *keys.split())
         return first
 
 first = asyncio.run(main())

@@ -101,7 +101,9 @@ class LayerScreen(InspectScreen):
             return
         record = self.record
         self.query_one("#layer-title", Line).show(Text.assemble(" ", name_text(record["name"], "bold")))
-        self.query_one("#layer-facts", Line).show(Text.assemble(" ", note_of(record), self.inspect.own_words(self.index)))
+        self.query_one("#layer-facts", Line).show(
+            Text.assemble(" ", note_of(record), self.inspect.own_words(self.index))
+        )
         self.query_one("#numbers-text", Pane).show(numbers_text(record, self.inspect.model.tasks))
         narrow = self.size.width >= 120 and self.size.height >= 36
         self.query_one("#patterns-text", Pane).show(patterns_text(record, 9 if narrow else 24, words=not narrow))
