@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
+import sys
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -95,9 +96,8 @@ class AnalysisSettings:
             msg = f"unknown analysis setting {unknown[0]!r}; known are {', '.join(sorted(known))}"
             raise SettingsError(msg)
         plain = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
-        for name, value in plain.items():
-            _require_kind(name, value, getattr(cls, name))
-        return cls(**cast("dict[str, Any]", plain))
+        read = {name: _of_kind(name, value, getattr(cls, name)) for name, value in plain.items()}
+        return cls(**cast("dict[str, Any]", read))
 
 
 @dataclass(frozen=True)
@@ -120,21 +120,20 @@ class AnalysisRequest:
         return [*line, "--", self.base, *self.fine_tuned]
 
 
-def _require_kind(name: str, value: object, default: object) -> None:
-    """Refuse a value of another kind than the default's: runs and recipes come from strangers."""
-    if isinstance(default, tuple):
-        one: object = default[0] if default else ""
-        fits = isinstance(value, tuple) and all(_is_like(item, one) for item in value)
-    else:
-        fits = _is_like(value, default)
-    if not fits:
+def _of_kind(name: str, value: object, default: object) -> object:
+    """The value, when it is of the default's kind: runs and recipes come from strangers."""
+    one: object = (default[0] if default else "") if isinstance(default, tuple) else default
+    items = value if isinstance(default, tuple) else (value,)
+    if not isinstance(items, tuple) or not all(_is_like(item, one) for item in items):
         msg = f"analysis setting {name} is {value!r:.80}: expected something like {default!r}"
         raise SettingsError(msg)
+    read = tuple(float(item) if isinstance(one, float) else item for item in items)
+    return read if isinstance(default, tuple) else read[0]
 
 
 def _is_like(value: object, default: object) -> bool:
     if isinstance(default, float):
-        return isinstance(value, int | float) and not isinstance(value, bool)
+        return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < sys.float_info.max
     return type(value) is type(default)
 
 

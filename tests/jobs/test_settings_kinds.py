@@ -26,6 +26,13 @@ def test_a_setting_of_another_kind_is_refused_by_name(name: str) -> None:
         AnalysisSettings.from_dict({name: {"a": 1}})
 
 
+def test_whole_numbers_become_shares() -> None:
+    found = AnalysisSettings.from_dict({"basis_energy": 1, "eta": [1, 0.5]})
+    assert [type(value) for value in (found.basis_energy, *found.eta)] == [float] * 3
+    with pytest.raises(SettingsError):
+        AnalysisSettings.from_dict({"basis_energy": 10**400})
+
+
 def test_what_was_written_is_read() -> None:
     settings = AnalysisSettings(eta=(1, 0.5), include=("a",), factors=False)
     assert AnalysisSettings.from_dict(settings.to_dict()) == settings
