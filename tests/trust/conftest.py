@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.trust.command import INTERFACE, Zygote
+from tests.trust.kitchen import Kitchen
 from tests.trust.trial import Bench, Operation
 
 
@@ -19,6 +20,11 @@ def interface() -> Iterator[Zygote]:
     """A warm process without torch, as the terminal interface is."""
     with Zygote(INTERFACE) as made:
         yield made
+
+
+@pytest.fixture(scope="session")
+def kitchen(tmp_path_factory: pytest.TempPathFactory) -> Kitchen:
+    return Kitchen(tmp_path_factory.mktemp("kitchen"))
 
 
 @pytest.fixture(scope="session")

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.trust.scale import note
-from tests.trust.test_hostile import Kitchen
+from tests.trust.kitchen import Kitchen
+from tests.trust.scale import note, rounds
 from tests.trust.watch import judged
 
 pytestmark = [
@@ -63,11 +63,6 @@ def _cleared(path: Path) -> None:
 
 
 KINDS: dict[str, Callable[[Path, Path], None]] = {"link": _link, "pipe": _fifo, "device": _device, "folder": _folder}
-
-
-@pytest.fixture(scope="module")
-def kitchen(tmp_path_factory: pytest.TempPathFactory) -> Kitchen:
-    return Kitchen(tmp_path_factory.mktemp("special"))
 
 
 @pytest.fixture
@@ -126,7 +121,8 @@ IN_A_RUN = [
 def test_in_a_run(kitchen: Kitchen, outside: Path, name: str, kind: str) -> None:
     if name == "layers" and kind == "folder":
         pytest.skip("it is one")
-    for words in (["show"], ["show", "--json"], ["status"], ["pack"], ["merge"], ["analyze"]):
+    every = [["show"], ["merge"], ["analyze"], ["status"], ["pack"], ["show", "--json"]]
+    for words in every[: rounds(3, 6)]:
         run = kitchen.copy(kitchen.run)
         place = run / name if name != "a layer" else sorted((run / "layers").iterdir())[0]
         KINDS[kind](place, outside)
