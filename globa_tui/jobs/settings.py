@@ -127,7 +127,7 @@ def _of_kind(name: str, value: object, default: object) -> object:
     if not isinstance(items, tuple) or not all(_is_like(item, one) for item in items):
         msg = f"analysis setting {name} is {value!r:.80}: expected something like {default!r}"
         raise SettingsError(msg)
-    read = tuple(float(item) if isinstance(one, float) else item for item in items)
+    read = tuple(float(cast("float", item)) if isinstance(one, float) else item for item in items)
     return read if isinstance(default, tuple) else read[0]
 
 
