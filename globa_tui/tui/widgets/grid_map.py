@@ -208,6 +208,9 @@ class GridMap(Widget, can_focus=True, inherit_bindings=False):
         if self._left:
             line[self._label] = "←"
         line[: self._label] = f"{'block':>{self._label}}"[: self._label]
+        if self._label > len("block") + 1:
+            below = self._top + self._in_view[0] < len(self._map.rows)
+            line[:2] = "↑" if self._top else " ", "↓" if below else " "
         return "".join(line)
 
     def _row_segments(self, row: int, base: Style, *, first: bool) -> list[Segment]:
