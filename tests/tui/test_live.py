@@ -137,7 +137,7 @@ async def test_missing_layer_file_is_told_and_survived(partial_run: Path) -> Non
         await press(pilot, "3", "j", "enter")
         assert "missing" in app.troubles["layer"]
         assert "relative size" in screen_text(app)
-        assert "rank r" in await press(pilot, "full_stop")
+        assert "singular value by rank" in await press(pilot, "full_stop")
 
 
 async def test_run_that_disappears_keeps_its_last_numbers(partial_run: Path) -> None:
