@@ -79,7 +79,8 @@ def read(path: Path) -> str:
 def dump(values: dict[str, Any]) -> str:
     """Write a mapping in its own order, without aliases."""
     text = yaml.dump(values, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120)
-    # PyYAML writes marks that reorder or hide text as they are. They stand in double quotes, where YAML has our escapes.
+    # PyYAML writes marks that reorder or hide text as they are. They stand in double quotes, where our escapes are
+    # YAML's too.
     return "\n".join(map(printable, text.split("\n")))
 
 

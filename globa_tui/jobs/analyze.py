@@ -216,7 +216,6 @@ class _Analysis:
         record = layer_record(layer, result, self.options.anchor, time.monotonic() - start)
         self.pending.add(plain(record), arrays, cost)
 
-
     def _wait_for_space(self, layer: Layer) -> None:
         """Pause while the disk could not take this layer, rather than fail in the middle of it."""
         needed = _RESERVE
