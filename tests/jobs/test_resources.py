@@ -61,13 +61,21 @@ def test_a_full_disk_pauses_and_space_goes_on(request_: AnalysisRequest, monkeyp
 def test_a_job_that_waits_for_space_obeys(
     request_: AnalysisRequest, monkeypatch: pytest.MonkeyPatch, word: str
 ) -> None:
-    filling(monkeypatch, after=3, empty_again=None if word == "cancel" else 4)
+    looks, asked = [0], threading.Event()
+
+    def free(path: Path) -> int:
+        """Full from the fourth look on, until the job was asked."""
+        looks[0] += 1
+        return 1000 if looks[0] > 3 and not asked.is_set() else 100 * GB
+
+    monkeypatch.setattr(analyze, "free_bytes", free)
     monkeypatch.setattr(reporter, "HOLD_POLL_SECONDS", 60.0)
 
     def ask() -> None:
         while (status := read_status(request_.store, "analyze")) is None or status.state != "paused":
             time.sleep(0.01)
         write_control(request_.store, "analyze", word)  # type: ignore[arg-type]
+        asked.set()
 
     asking = threading.Thread(target=ask)
     asking.start()
