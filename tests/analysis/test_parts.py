@@ -121,7 +121,7 @@ def test_task_arithmetic_and_averages():
         linear(taus, weight=(1, -1, 0))
     with pytest.raises(OptionsError, match="2 values for 3"):
         task_arithmetic(taus, weight=(1, 2))
-    with pytest.raises(OptionsError, match="finite"):
+    with pytest.raises(OptionsError, match="must be a number"):
         task_arithmetic(taus, weight=float("nan"))
 
 

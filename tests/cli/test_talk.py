@@ -83,7 +83,7 @@ def test_doctor_reports_and_keeps_secrets(monkeypatch: pytest.MonkeyPatch, tmp_p
     assert r"  devices            cpu, cuda:0 X\x1b" in text.splitlines()
     assert "SSH_CONNECTION" in text
     document = json.loads(call("doctor", "--json").out)
-    assert set(document) == {"schema", "versions", "machine", "torch", "terminal", "disk"}
+    assert set(document) == {"schema", "versions", "machine", "torch", "terminal", "disk", "environment"}
     assert "s3cret" not in text + json.dumps(document)
 
 

@@ -76,7 +76,7 @@ def test_inspect_leave_return_and_merge(tmp_path: Path) -> None:
         terminal.keys("4")
         terminal.wait_for("29 of 29 layers")
         terminal.keys("j", "Space")
-        terminal.wait_for("+1.00   0.00")
+        terminal.wait_for("[x] A ")
         terminal.keys("M")
         terminal.wait_for("✔ ready")
         terminal.keys("C-a", "C-k")
