@@ -85,7 +85,7 @@ def run_merge(
             plan.output,
             metadata={"format": "pt", "merged_by": f"globa-tui {__version__}"},
             overwrite=options.overwrite,
-            protected=[checkpoint.path for checkpoint in (plan.index.base, *plan.index.fine_tuned)],
+            protected=plan.places,
             identity=plan.identity(options, str(device)),
         ) as writer:
             job = _Merge(plan, merger, options, writer, reporter, device)

@@ -50,6 +50,15 @@ class MergePlan:
         return widest * 4 * (len(self.index.fine_tuned) + 3)
 
     @property
+    def places(self) -> list[Path]:
+        """Everything that is read, which the output must not replace."""
+        places = [model.path for model in (self.index.base, *self.index.fine_tuned)]
+        places += [self.run.path] if self.run is not None else []
+        if self.recipe.tokenizer_from is not None:
+            places.append(open_checkpoint(self.recipe.tokenizer_from).path)
+        return places
+
+    @property
     def read(self) -> int:
         """Bytes of all sources."""
         return sum(model.nbytes for model in (self.index.base, *self.index.fine_tuned))

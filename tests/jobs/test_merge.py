@@ -13,7 +13,7 @@ from globa_tui.jobs.merge import MergeOptions, run_merge
 from globa_tui.jobs.settings import AnalysisRequest, AnalysisSettings
 from globa_tui.presets import merge_preset
 from globa_tui.recipe import Recipe, parse_coef
-from store.errors import CheckpointError, OutputExistsError, RunForeignError, RunIncompleteError
+from store.errors import CheckpointError, OutputExistsError, RunForeignError, RunIncompleteError, StoreError
 from store.run import Run, pack
 from tests.jobs.family import family, tensors, tuned
 from tests.store.make import single
@@ -273,3 +273,14 @@ def test_a_source_that_was_written_anew_at_its_place_is_refused(tmp_path):
     file.write_bytes(file.read_bytes())
     with pytest.raises(RunForeignError, match="written since"):
         run_merge(Recipe(run=str(asked.store)), tmp_path / "out")
+
+
+def test_the_source_of_the_tokenizer_is_not_replaced(tmp_path):
+    asked = analysis(tmp_path)
+    other = single(tmp_path / "other", tensors(), {})
+    (other / "tokenizer.json").write_text("{}")
+    before = (other / "model.safetensors").read_bytes()
+    recipe = Recipe(run=str(asked.store), tokenizer_from=str(other))
+    with pytest.raises(StoreError):
+        run_merge(recipe, other, MergeOptions(overwrite=True))
+    assert (other / "model.safetensors").read_bytes() == before
