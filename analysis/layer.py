@@ -1,6 +1,6 @@
 """The GLOBA analysis of one weight matrix."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor
 
-from analysis.alignment import RankAlignment, rank_alignment
+from analysis.alignment import rank_alignment
 from analysis.basis import (
     PrincipalAngles,
     SideBasis,
@@ -18,16 +18,20 @@ from analysis.basis import (
     principal_angles,
 )
 from analysis.components import ComponentTable, component_table
-from analysis.conflict import ConflictSums, conflict_sums
+from analysis.conflict import ConflictSums, conflict_of_matrices
 from analysis.core import core_matrix
 from analysis.decompose import TruncatedSVD, truncated_svd
 from analysis.errors import AnalysisError, OptionsError
+from analysis.merged_alignment import MergedAlignment, alignment_of_products, merged_alignment, starting_directions
+from analysis.pair import PairAnalysis, signed_products, union_types
 from analysis.product import Product, require_shape, truncated_svd_of_product
-from analysis.prune import prune_to_energy
+from analysis.prune import energy_levels, kept_at
 from analysis.subspaces import SubspaceOverlap, subspace_overlap
 from analysis.task_vector import frobenius_norm, task_vector
+from analysis.what_if import ETAS, grid, what_if
 
 BasisKind = Literal["canonical", "anchored", "lapack"]
+Pairs = Literal["anchor", "all"]
 
 
 @dataclass(frozen=True)
@@ -44,6 +48,10 @@ class LayerOptions:
     """Which orthonormal basis to take."""
     anchor: int = 0
     """Index (from 0) of the task whose matrix plays C̃_1."""
+    pairs: Pairs = "anchor"
+    """Which ordered pairs of tasks are compared: each task with the anchor, or all with all, at T/2 times the cost."""
+    what_if: tuple[float, ...] = ETAS
+    """Thresholds η whose patterns are counted besides the own ones; each one more costs a pass over every Ĉ_i."""
     dtype: torch.dtype = torch.float32
     """Working precision of everything as large as the layer; small decompositions run in float64."""
 
@@ -53,6 +61,7 @@ class LayerOptions:
             ("svd_energy", self.svd_energy),
             ("eta", self.eta),
             ("basis_energy", (self.basis_energy,)),
+            ("what_if", (*self.what_if, 1.0)),
         ):
             if not values or any(not 0.0 < value <= 1.0 for value in values):
                 msg = f"{name} is {values}: every share lies in (0, 1]"
@@ -66,9 +75,10 @@ class LayerOptions:
 class LayerAnalysis:
     """Everything the analysis knows of one layer.
 
-    `overlaps[i]`, `alignments[i]` and `conflicts[i]` compare task i with the anchor (None for the anchor itself; a
-    conflict also where a task vector is given by factors, whose entries are never formed). `pruned` are the C̃_i in
-    float64.
+    `pairs` compares tasks two by two: first every other one with the anchor, then those that were asked for besides.
+    `unions` are the types of every task against all others together, for more than two tasks.
+    `merged` looks at the sum of the task vectors. `grids` are the thresholds of every task that `pairs` look at.
+    `pruned` are the C̃_i in float64.
     """
 
     shape: tuple[int, int]
@@ -79,9 +89,10 @@ class LayerAnalysis:
     right: SideBasis
     pruned: tuple[Float[Tensor, "rows cols"], ...]
     parts: ComponentTable
-    overlaps: tuple[SubspaceOverlap | None, ...]
-    alignments: tuple[RankAlignment | None, ...]
-    conflicts: tuple[ConflictSums | None, ...]
+    pairs: tuple[PairAnalysis, ...]
+    unions: tuple[Mapping[str, tuple[int, float]], ...]
+    merged: MergedAlignment
+    grids: tuple[tuple[float, ...], ...]
 
 
 def analyse_layer(
@@ -129,8 +140,18 @@ def analyse_layer(
             raise
         svds.append(svd)
         norms.append(norm)
-    conflicts = tuple(_conflict(base, fine_tuned, task, options.anchor) for task in range(len(fine_tuned)))
-    return _relate(base, tuple(norms), tuple(svds), conflicts, options)
+    merged = _merged(base, fine_tuned, svds, options)
+    conflicts = {pair: conflict_of_matrices(base, fine_tuned[pair[0]], fine_tuned[pair[1]]) for pair in _pairs(options)}
+    return _relate(base, tuple(norms), tuple(svds), conflicts, merged, options)
+
+
+def _pairs(options: LayerOptions) -> list[tuple[int, int]]:
+    """The ordered pairs (anchor, task) to compare, those of the run's anchor first."""
+    tasks = range(len(options.eta))
+    found = [(options.anchor, task) for task in tasks if task != options.anchor]
+    if options.pairs == "all":
+        found += [(one, two) for one in tasks for two in tasks if one not in (two, options.anchor)]
+    return found
 
 
 def _decomposed(
@@ -150,38 +171,55 @@ def _decomposed(
     return truncated_svd(delta, energy), frobenius_norm(delta)
 
 
-def _conflict(
+def _merged(
     base: Shaped[Tensor, "rows cols"],
     fine_tuned: Sequence[Shaped[Tensor, "rows cols"] | Product | None],
-    task: int,
-    anchor: int,
-) -> ConflictSums | None:
-    first, second = fine_tuned[anchor], fine_tuned[task]
-    if task == anchor or isinstance(first, Product) or isinstance(second, Product):
-        return None
-    return conflict_sums(base, base if first is None else first, base if second is None else second)
+    svds: Sequence[TruncatedSVD],
+    options: LayerOptions,
+) -> MergedAlignment:
+    """The sum of the task vectors against each of them; one task vector at a time is formed again."""
+    if all(isinstance(weight, Product) for weight in fine_tuned):
+        return alignment_of_products([weight for weight in fine_tuned if isinstance(weight, Product)])
+
+    def task_vectors() -> Iterator[Tensor]:
+        for weight in fine_tuned:
+            if weight is None:
+                yield torch.zeros_like(base, dtype=options.dtype)
+            elif isinstance(weight, Product):
+                yield weight.dense(options.dtype)
+            else:
+                yield task_vector(weight, base, options.dtype)
+
+    total = torch.zeros_like(base, dtype=options.dtype)
+    for tau in task_vectors():
+        total += tau
+    return merged_alignment(total, task_vectors(), starting_directions([svd.right for svd in svds]))
 
 
 def _relate(
     base: Shaped[Tensor, "rows cols"],
     norms: tuple[float, ...],
     svds: tuple[TruncatedSVD, ...],
-    conflicts: tuple[ConflictSums | None, ...],
+    conflicts: Mapping[tuple[int, int], ConflictSums],
+    merged: MergedAlignment,
     options: LayerOptions,
 ) -> LayerAnalysis:
     """From decomposed task vectors to basis, interaction matrices, types and subspace overlaps."""
     values = [svd.singular_values for svd in svds]
     lefts, rights = [svd.left for svd in svds], [svd.right for svd in svds]
     angles = [_angles(rights, options), _angles(lefts, options)]
-    overlaps = tuple(
-        None if task == options.anchor else _overlap(svds, task, options.anchor, angles) for task in range(len(svds))
-    )
+    overlaps = {pair: _overlap(svds, pair, angles) for pair in conflicts}
     # Taken off the list, so that the angles of a side are freed with its basis.
     left = _basis(lefts, values, options, angles.pop())
     right = _basis(rights, values, options, angles.pop())
     cores = [core_matrix(left, right, sigma, task) for task, sigma in enumerate(values)]
+    grids = [grid(eta, options.what_if) for eta in options.eta]
     rounding = 4 * torch.finfo(options.dtype).eps
-    pruned = tuple(prune_to_energy(core, eta, rounding) for core, eta in zip(cores, options.eta, strict=True))
+    levels = [energy_levels(core, etas, rounding) for core, etas in zip(cores, grids, strict=True)]
+    pruned = tuple(
+        kept_at(core, level, etas.index(eta))
+        for core, level, etas, eta in zip(cores, levels, grids, options.eta, strict=True)
+    )
     return LayerAnalysis(
         shape=(base.shape[0], base.shape[1]),
         base_norm=frobenius_norm(base.to(options.dtype)),
@@ -191,12 +229,22 @@ def _relate(
         right=right,
         pruned=pruned,
         parts=component_table(cores, pruned, options.anchor),
-        overlaps=overlaps,
-        alignments=tuple(
-            None if task == options.anchor else rank_alignment(svds[options.anchor], svd)
-            for task, svd in enumerate(svds)
+        pairs=tuple(
+            PairAnalysis(
+                one,
+                two,
+                (options.eta[one], options.eta[two]),
+                overlap,
+                rank_alignment(svds[one], svds[two]),
+                conflicts[one, two],
+                what_if(cores[one], cores[two], levels[one], levels[two], grids[one], grids[two]),
+                signed_products(pruned[one], pruned[two]),
+            )
+            for (one, two), overlap in overlaps.items()
         ),
-        conflicts=conflicts,
+        unions=tuple(union_types(pruned, task) for task in range(len(pruned))) if len(pruned) > 2 else (),
+        merged=merged,
+        grids=tuple(grids),
     )
 
 
@@ -206,13 +254,11 @@ def _angles(bases: list[Float[Tensor, "dim _"]], options: LayerOptions) -> Princ
 
 
 def _overlap(
-    svds: tuple[TruncatedSVD, ...],
-    task: int,
-    anchor: int,
-    angles: Sequence[PrincipalAngles | None],
+    svds: tuple[TruncatedSVD, ...], pair: tuple[int, int], angles: Sequence[PrincipalAngles | None]
 ) -> SubspaceOverlap:
-    right, left = [found.swapped() if found is not None and anchor > task else found for found in angles]
-    return subspace_overlap(svds[anchor], svds[task], left, right)
+    one, two = pair
+    right, left = [found.swapped() if found is not None and one > two else found for found in angles]
+    return subspace_overlap(svds[one], svds[two], left, right)
 
 
 def _basis(

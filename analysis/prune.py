@@ -1,7 +1,11 @@
 """Energy pruning of task interaction matrices."""
 
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from analysis.errors import OptionsError
@@ -33,58 +37,120 @@ def prune_to_energy(core: Float[Tensor, "rows cols"], eta: float, rounding: floa
 
     Notes
     -----
-    O(N) for N entries: a histogram over the leading bits of the squares finds the bucket that crosses the threshold,
-    and only that bucket, about 5 % of the entries, is sorted. Energies are summed in float64. Memory: the result and
-    2 N float64.
+    See `energy_levels`.
 
     References
     ----------
     GLOBA, equation 17.
     """
-    if not 0.0 < eta <= 1.0:
-        msg = f"eta is {eta}: a share of energy lies in (0, 1]"
+    return kept_at(core, energy_levels(core, (eta,), rounding), 0)
+
+
+def kept_at(
+    core: Float[Tensor, "rows cols"], levels: UInt8[Tensor, "rows cols"], number: int
+) -> Float[Tensor, "rows cols"]:
+    """C̃_i at the threshold of this number, from the levels of `energy_levels`."""
+    return torch.where(levels <= number, core, 0.0)
+
+
+def energy_levels(
+    core: Float[Tensor, "rows cols"], etas: Sequence[float], rounding: float = 0.0
+) -> UInt8[Tensor, "rows cols"]:
+    """Compute for every entry how many of several thresholds prune it.
+
+    Parameters
+    ----------
+    core, rounding
+        See `prune_to_energy`.
+    etas
+        Shares of ``‖Ĉ_i‖_F²`` in (0, 1], ascending. What a smaller one keeps, a larger one keeps too.
+
+    Returns
+    -------
+    The number of the smallest threshold, from 0, that keeps the entry; ``len(etas)`` where none does, or where the
+    entry is zero.
+
+    Notes
+    -----
+    O(N) for N entries: a histogram over the leading bits of the squares finds the bucket that crosses a threshold,
+    and only that bucket, about 5 % of the entries, is sorted. Energies are summed in float64. Memory: 2 N float64.
+
+    References
+    ----------
+    GLOBA, equation 17.
+    """
+    if any(not 0.0 < eta <= 1.0 for eta in etas):
+        msg = f"eta is {', '.join(map(str, etas))}: a share of energy lies in (0, 1]"
         raise OptionsError(msg)
     if core.numel() == 0:
-        return core.clone()
+        return torch.full(core.shape, len(etas), dtype=torch.uint8, device=core.device)
     squares = core.abs()
     above_rounding = squares > rounding * squares.max()
-    if eta == 1.0:
-        return torch.where(above_rounding, core, 0.0)
     squares = squares.double().mul_(above_rounding).square_()
     del above_rounding
-    select = _by_sorting if squares.numel() <= _FEW else _by_histogram
-    return torch.where(select(squares.flatten(), eta).view_as(core), core, 0.0)
+    cuts = (_cuts_by_sorting if squares.numel() <= _FEW else _cuts_by_histogram)(squares.flatten(), etas)
+    return _levels(squares.flatten(), cuts).view_as(core)
 
 
-def _by_sorting(squares: Float[Tensor, " entries"], eta: float) -> Bool[Tensor, " entries"]:
-    """Mark the fewest entries that reach `eta` of the sum, largest first; the plain way, O(N log N)."""
-    ordered, order = torch.sort(squares, descending=True, stable=True)
+@dataclass(frozen=True)
+class _Cut:
+    """Where a threshold cuts: squares above `smallest` are kept, and the first `ties` of those that equal it."""
+
+    smallest: float
+    ties: int
+
+
+_ALL = _Cut(0.0, 0)
+_NONE = _Cut(math.inf, 0)
+
+
+def _levels(squares: Float[Tensor, " entries"], cuts: Sequence[_Cut]) -> UInt8[Tensor, " entries"]:
+    levels = torch.zeros(squares.shape, dtype=torch.uint8, device=squares.device)
+    for cut in cuts:
+        if cut.ties == 0:
+            levels += squares <= cut.smallest
+            continue
+        levels += squares < cut.smallest
+        equal = torch.nonzero(squares == cut.smallest).flatten()
+        levels[equal[cut.ties :]] += 1
+    return levels
+
+
+def _cuts_by_sorting(squares: Float[Tensor, " entries"], etas: Sequence[float]) -> list[_Cut]:
+    """Find the cuts that keep the fewest entries which reach each share, largest first; the plain way, O(N log N)."""
+    ordered = torch.sort(squares, descending=True).values
     cumulative = ordered.cumsum(0)
-    mask = torch.zeros_like(squares, dtype=torch.bool)
-    mask[order[: _count(cumulative, eta * float(cumulative[-1]))]] = True
-    return mask
+    return [_cut(ordered, cumulative, eta * float(cumulative[-1])) if eta < 1.0 else _ALL for eta in etas]
 
 
-def _by_histogram(squares: Float[Tensor, " entries"], eta: float) -> Bool[Tensor, " entries"]:
-    """Mark the same entries without sorting them all.
+def _cuts_by_histogram(squares: Float[Tensor, " entries"], etas: Sequence[float]) -> list[_Cut]:
+    """Find the same cuts without sorting all entries.
 
     The bits of a positive float64, read as an integer, are in the order of the numbers; the leading ones are a bucket.
     """
-    bits = squares.view(torch.int64)
-    keys = bits >> _DROPPED_BITS
+    keys = squares.view(torch.int64) >> _DROPPED_BITS
     energies = torch.bincount(keys, weights=squares, minlength=1 << (63 - _DROPPED_BITS))
     cumulative = energies.flip(0).cumsum(0)
-    target = eta * float(cumulative[-1])
-    above = _count(cumulative, target) - 1
-    if above < 0:
-        return torch.zeros_like(squares, dtype=torch.bool)
-    bucket = energies.shape[0] - 1 - above
-    reached = float(cumulative[above - 1]) if above else 0.0
-    mask = bits >= (bucket + 1) << _DROPPED_BITS
-    candidates = torch.nonzero(keys == bucket).flatten()
-    ordered, order = torch.sort(squares[candidates], descending=True, stable=True)
-    mask[candidates[order[: _count(reached + ordered.cumsum(0), target)]]] = True
-    return mask
+    cuts = []
+    for eta in etas:
+        target = eta * float(cumulative[-1])
+        above = _count(cumulative, target) - 1
+        if eta == 1.0 or above < 0:
+            cuts.append(_ALL if eta == 1.0 else _NONE)
+            continue
+        reached = float(cumulative[above - 1]) if above else 0.0
+        ordered = torch.sort(squares[keys == energies.shape[0] - 1 - above], descending=True).values
+        cuts.append(_cut(ordered, reached + ordered.cumsum(0), target))
+    return cuts
+
+
+def _cut(ordered: Float[Tensor, " entries"], cumulative: Float[Tensor, " entries"], target: float) -> _Cut:
+    """Where the energy of descending squares reaches `target`."""
+    count = _count(cumulative, target)
+    if count == 0:
+        return _NONE
+    smallest = float(ordered[count - 1])
+    return _Cut(smallest, int((ordered[:count] == smallest).sum()))
 
 
 def _count(cumulative: Float[Tensor, " entries"], target: float) -> int:

@@ -113,14 +113,14 @@ def _refine(
     wide = torch.linalg.qr(space.double())[0]
     steps = int(_EXACT_WORK * matrix.shape[1] / max(space.shape[1], 1))
     while steps > 0:
-        outputs = _forward(matrix, wide, scale)
+        outputs = forward(matrix, wide, scale)
         squares, mixing = torch.linalg.eigh(outputs.mT @ outputs)
         squares, mixing = squares.flip(0).clamp(min=0), mixing.flip(1)
         count = _wanted(squares, energy, total, smallest)
         if count is None:
             return None
         right, outputs = wide @ mixing, outputs @ mixing
-        image = _backward(matrix, outputs, scale)
+        image = backward(matrix, outputs, scale)
         error = float((image - right * squares).norm(dim=0)[:count].max())
         missing = error / _tolerance(squares, count, matrix.dtype)
         if missing <= 1.0:
@@ -163,7 +163,7 @@ def _tolerance(squares: Float[Tensor, " size"], count: int, dtype: torch.dtype) 
     return max(share * float(squares[count - 1]), rounding * float(squares[0]))
 
 
-def _forward(
+def forward(
     matrix: Float[Tensor, "rows cols"], space: Float[Tensor, "cols size"], scale: float, chunk: int = 1024
 ) -> Float[Tensor, "rows size"]:
     """``(τ/scale) X`` in float64 by row chunks."""
@@ -172,7 +172,7 @@ def _forward(
     return torch.cat(parts)
 
 
-def _backward(
+def backward(
     matrix: Float[Tensor, "rows cols"], outputs: Float[Tensor, "rows size"], scale: float, chunk: int = 1024
 ) -> Float[Tensor, "cols size"]:
     """``(τ/scale)ᵀ Y`` in float64 by row chunks."""

@@ -2,24 +2,20 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from analysis.cross_influence import Ratio, cross_influences, direction_images, summed_influences
 from analysis.errors import OptionsError
 from analysis.merge.method import MergeMethod, Parameter, Preparation, Role, TensorContext
 from analysis.merge.triplets import RANK_CUT, RANK_TOLERANCE, cut_tolerance, leading_triplets, recomposed
 from analysis.merge.weights import task_weights
 
-Ratio = Literal["damped", "exact"]
-
 PUBLISHED_ALPHA = {2: 0.6, 8: 1.8, 14: 2.8, 20: 6.5}
 """α by the number of models; in between and beyond, T/4."""
-
-_VANISHING = 1e-10
-"""Share of ‖τ_i‖ below which a task does not act on a direction."""
 
 
 def default_alpha(tasks: int) -> float:
@@ -35,9 +31,6 @@ def full_coefficients(
 ) -> Float[Tensor, "tasks rank"]:
     """Compute ``1 + Σ_{j≠i} ξ_{i,j}^r`` for every task and direction of a merge, in float64.
 
-    With ``a_i = τ_iᵀ u_r`` and ``b_i = τ_i v_r``, ``ξ_{i,j} = α_1 + α_2``, ``α_1 = a_i·a_j/‖a_i‖²`` and
-    ``α_2 = ((a_j − α_1 a_i)·v_r)(a_i·v_r)/‖b_i‖²`` (``damped``), or ``ξ_{i,j} = a_j·v_r/(a_i·v_r)`` (``exact``).
-
     Parameters
     ----------
     task_vectors
@@ -45,42 +38,18 @@ def full_coefficients(
     left, right
         u_r and v_r as columns.
     ratio
-        ``exact`` reads the second projection as made on both sides; it leaves no noise term.
+        See `cross_influences`.
 
     Notes
     -----
-    A quotient whose divisor vanishes is 0: that task does not act on the direction. ``T m n k`` for the products with
-    the directions, memory T (m + n) k.
+    ``T m n k`` for the products with the directions, memory T n k.
 
     References
     ----------
     AlignMerge, proposition 1, equations 5–7 and appendix B.2.
     """
-    outputs = [tau.mT @ left for tau in task_vectors]
-    inputs = [tau @ right for tau in task_vectors]
-    sizes = [float(torch.linalg.vector_norm(tau, dtype=torch.float64)) for tau in task_vectors]
-    along = torch.stack([(one.double() * right.double()).sum(0) for one in outputs])
-    rows = []
-    for i, own in enumerate(outputs):
-        total = torch.ones(left.shape[1], dtype=torch.float64, device=left.device)
-        floor = _VANISHING * sizes[i]
-        for j, other in enumerate(outputs):
-            if i == j:
-                continue
-            if ratio == "exact":
-                total += _quotient(along[j], along[i], floor)
-                continue
-            size = own.double().square().sum(0)
-            first = _quotient((own.double() * other.double()).sum(0), size, floor**2)
-            rest = (along[j] - first * along[i]) * along[i]
-            total += first + _quotient(rest, inputs[i].double().square().sum(0), floor**2)
-        rows.append(total)
-    return torch.stack(rows)
-
-
-def _quotient(above: Tensor, below: Tensor, floor: float) -> Tensor:
-    fine = below.abs() > floor
-    return torch.where(fine, above / torch.where(fine, below, torch.ones_like(below)), torch.zeros_like(above))
+    images = [direction_images(tau, left, right) for tau in task_vectors]
+    return summed_influences(cross_influences(images, ratio))
 
 
 def balanced(

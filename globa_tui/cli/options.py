@@ -42,6 +42,9 @@ BasisEnergyOption = Annotated[
 ]
 BasisOption = Annotated[str, typer.Option("--basis", help="canonical, anchored or lapack.", metavar="NAME")]
 AnchorOption = Annotated[int, typer.Option("--anchor", help="The fine-tune that plays task 1.", metavar="N")]
+PairsOption = Annotated[
+    str, typer.Option("--pairs", metavar="WHICH", help="Compare each fine-tune with the anchor, or all with all.")
+]
 IncludeOption = Annotated[
     list[str] | None, typer.Option("--include", metavar="REGEX", help="Analyse only tensors that match; repeatable.")
 ]
@@ -77,6 +80,7 @@ def analysis_settings(
     basis_energy: float,
     basis: str,
     anchor: int,
+    pairs: str,
     include: list[str] | None,
     exclude: list[str] | None,
     device: str,
@@ -95,6 +99,7 @@ def analysis_settings(
         "basis_energy": basis_energy,
         "basis": basis,
         "anchor": anchor,
+        "pairs": pairs,
         "include": tuple(include or ()),
         "exclude": tuple(exclude or ()),
         "device": device,

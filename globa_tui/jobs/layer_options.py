@@ -16,5 +16,6 @@ def layer_options(settings: AnalysisSettings) -> LayerOptions:
         basis_energy=settings.basis_energy,
         basis=settings.basis,
         anchor=settings.anchor - 1,
+        pairs=settings.pairs,
         dtype=torch.float64 if settings.precision == "float64" else torch.float32,
     )

@@ -15,8 +15,11 @@ from typing import Any, Literal, cast
 Basis = Literal["canonical", "anchored", "lapack"]
 Precision = Literal["float32", "float64"]
 
+Pairs = Literal["anchor", "all"]
+
 BASES: tuple[Basis, ...] = ("canonical", "anchored", "lapack")
 PRECISIONS: tuple[Precision, ...] = ("float32", "float64")
+PAIRS: tuple[Pairs, ...] = ("anchor", "all")
 
 
 class SettingsError(ValueError):
@@ -37,6 +40,8 @@ class AnalysisSettings:
     """How the global basis is chosen inside clusters of equal singular values."""
     anchor: int = 1
     """Number (from 1) of the fine-tune whose matrix plays C̃_1."""
+    pairs: Pairs = "anchor"
+    """Which fine-tunes are compared two by two: each other one with the anchor, or all with all, in both directions."""
     include: tuple[str, ...] = ()
     """Regular expressions; when given, only tensors that match one of them are analysed."""
     exclude: tuple[str, ...] = ()
@@ -58,6 +63,7 @@ class AnalysisSettings:
         _require_shares("--basis-energy", (self.basis_energy,))
         _require_choice("--basis", self.basis, BASES)
         _require_choice("--precision", self.precision, PRECISIONS)
+        _require_choice("--pairs", self.pairs, PAIRS)
         require_vocab(self.vocab)
         if self.anchor < 1:
             msg = f"--anchor is {self.anchor}: fine-tunes are counted from 1"
@@ -84,7 +90,8 @@ class AnalysisSettings:
 
     def identity(self) -> dict[str, Any]:
         """The settings that a result depends on: what a resumed run must have in common."""
-        free = {*self._IDENTITY_FREE, *(("vocab",) if self.vocab == "base" else ())}
+        younger = {"vocab": "base", "pairs": "anchor"}
+        free = {*self._IDENTITY_FREE, *(name for name, default in younger.items() if getattr(self, name) == default)}
         return {name: value for name, value in self.to_dict().items() if name not in free}
 
     @classmethod

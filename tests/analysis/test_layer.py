@@ -189,8 +189,7 @@ def test_a_task_that_equals_the_base_has_no_entries(basis):
         found = analyse_layer(base, weights, options(torch.float32, basis))
         assert found.svds[frozen].rank == 0
         assert int((found.pruned[frozen] != 0).sum()) == 0
-        overlap = found.overlaps[1]
-        assert overlap is not None
+        overlap = found.pairs[0].overlap
         assert (overlap.left, overlap.right) == (0.0, 0.0)
 
 

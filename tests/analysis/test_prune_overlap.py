@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from analysis import prune
 from analysis.errors import OptionsError
 from analysis.overlap import OVERLAP_TYPES, OverlapType, overlap_types
-from analysis.prune import prune_to_energy
+from analysis.prune import energy_levels, kept_at, prune_to_energy
 from tests.reference import globa
 
 
@@ -60,24 +60,36 @@ CORES = {
 }
 
 
+ETAS = (1e-9, 0.3, 0.8, 0.95, 0.99999, 1.0)
+
+
 @pytest.mark.parametrize("name", CORES)
-@pytest.mark.parametrize("eta", [1e-9, 0.3, 0.8, 0.95, 0.99999])
-def test_selection_keeps_the_entries_that_sorting_keeps(name, eta):
+def test_selection_keeps_the_entries_that_sorting_keeps(name):
+    """Also many thresholds at once: each keeps what it keeps alone, and a larger one what a smaller one keeps."""
     for seed in range(3):
         squares = CORES[name](seed).square().flatten()
-        assert torch.equal(prune._by_histogram(squares, eta), prune._by_sorting(squares, eta))
+        cuts = prune._cuts_by_histogram(squares, ETAS)
+        assert cuts == prune._cuts_by_sorting(squares, ETAS)
+        core = squares.sqrt().view(150, 140)
+        levels = energy_levels(core, ETAS)
+        for number, eta in enumerate(ETAS):
+            np.testing.assert_array_equal(kept_at(core, levels, number), prune_to_energy(core, eta))
+
+
+def test_levels_are_the_references_prunings():
+    core = matrix(12, 17, 3)
+    levels = energy_levels(core, ETAS[1:])
+    for number, eta in enumerate(ETAS[1:]):
+        np.testing.assert_array_equal(kept_at(core, levels, number).numpy(), globa.prune(core.numpy(), eta))
 
 
 def test_selection_breaks_ties_in_row_major_order():
-    squares = torch.ones(20_000, dtype=torch.float64)
-    squares[7_000:] = 2.0
-    kept = prune._by_histogram(squares, (26_000 + 500.5) / 33_000)
-    assert int(kept.sum()) == 13_501
-    assert bool(kept[:501].all())
+    core = torch.ones(20_000, 1, dtype=torch.float64)
+    core[7_000:] = 2.0**0.5
+    kept = prune_to_energy(core, (26_000 + 500.5) / 33_000) != 0
     assert bool(kept[7_000:].all())
-    assert torch.equal(kept, prune._by_sorting(squares, (26_000 + 500.5) / 33_000))
-    two = squares.view(100, 200).sqrt()
-    assert torch.equal(prune_to_energy(two, (26_000 + 500.5) / 33_000) != 0, kept.view(100, 200))
+    assert bool(kept[:501].all())
+    assert int(kept.sum()) == 13_501
 
 
 def test_what_is_rounding_counts_as_zero():

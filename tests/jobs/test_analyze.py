@@ -70,8 +70,7 @@ def test_records_hold_the_numbers_of_the_analysis(tmp_path):
     norms = [float((weight - weights[0]).norm()) for weight in weights[1:]]
     assert record["norm"]["task_vectors"] == pytest.approx(norms, rel=1e-6)
     assert record["relative_size"] == pytest.approx([norm / float(weights[0].norm()) for norm in norms], rel=1e-6)
-    overlap = wanted.overlaps[1]
-    assert overlap is not None
+    overlap = wanted.pairs[0].overlap
     assert record["orthogonality"] == pytest.approx({"left": overlap.left, "right": overlap.right})
     assert sum(record["angles"]["left"]) == min(record["rank"])
     assert sum(record["blocks"].values()) == pytest.approx(1.0)

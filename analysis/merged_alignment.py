@@ -1,0 +1,126 @@
+"""Where a merge over- or undershoots the tasks it was made of: full coefficients and the alignment index."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from analysis.cross_influence import DirectionImages, cross_influences, direction_images, summed_influences
+from analysis.leading import strongest_triplets
+from analysis.merge.triplets import Triplets
+from analysis.product import Product, truncated_svd_of_product
+
+COUNT = 32
+"""Directions that are looked at, as in the paper's figures."""
+_START = 48
+"""Columns of the first guess of the directions, over all tasks."""
+
+
+@dataclass(frozen=True)
+class MergedAlignment:
+    """A merged task vector ``Δ = Σ_r σ_r u_r v_rᵀ`` against the task vectors τ_i, in its leading directions.
+
+    `values` are σ_r, `share` is the part of ``‖Δ‖_F²`` that they hold. `damped` and `exact` are ξ_{i,j}^r in both
+    readings, and `scale` is ``η^r = σ_r/(u_rᵀ Σ_i τ_i v_r)``: 1 for the plain sum, infinite where the tasks cancel.
+    """
+
+    values: Float[Tensor, " rank"]
+    share: float
+    scale: Float[Tensor, " rank"]
+    damped: Float[Tensor, "tasks tasks rank"]
+    exact: Float[Tensor, "tasks tasks rank"]
+
+    @property
+    def coefficients(self) -> Float[Tensor, "tasks rank"]:
+        """``ξ̃_i^r = η^r (1 + Σ_{j≠i} ξ_{i,j}^r)``: how many times its own update task i gets in direction r."""
+        return self.scale * summed_influences(self.damped)
+
+    @property
+    def exact_coefficients(self) -> Float[Tensor, "tasks rank"]:
+        """The same by the exact reading of ξ: ``σ_r / (u_rᵀ τ_i v_r)``."""
+        return self.scale * summed_influences(self.exact)
+
+    @property
+    def signed_index(self) -> Float[Tensor, "tasks rank"]:
+        """``ξ̃_i^r − 1``, the SAI with its sign: above 0 the task is amplified, below 0 held back, 0 undisturbed."""
+        return self.coefficients - 1.0
+
+    def mean(self, quantity: Float[Tensor, "*rest rank"]) -> Float[Tensor, "*rest"]:
+        """Mean over the directions, each weighted with its energy σ_r² in the merge."""
+        return quantity @ (self.values.square() / self.values.square().sum())
+
+
+def merged_alignment(
+    merged: Float[Tensor, "rows cols"],
+    task_vectors: Iterable[Float[Tensor, "rows cols"] | Product],
+    near: Float[Tensor, "cols _"] | None = None,
+    count: int = COUNT,
+) -> MergedAlignment:
+    """Compare a merged task vector, of any method, with those it was made of.
+
+    Parameters
+    ----------
+    merged
+        ``W_merged − W0``.
+    task_vectors
+        τ_i; they are looked at one after the other, so that a generator need not hold more than one.
+    near
+        Columns near the leading right singular vectors of `merged`, which save a decomposition.
+    count
+        Most directions.
+
+    Returns
+    -------
+    The coefficients in up to `count` leading directions: fewer where `merged` has a lower rank or where values lie so
+    close together that their directions are not determined (`strongest_triplets`).
+
+    References
+    ----------
+    AlignMerge, equations 4, 7 and 8.
+    """
+    found = _directions(merged, near, count)
+    images = [direction_images(task_vector, found.left, found.right) for task_vector in task_vectors]
+    return alignment_of_images(found, images, float(torch.linalg.vector_norm(merged, dtype=torch.float64)) ** 2)
+
+
+def alignment_of_images(found: Triplets, images: Sequence[DirectionImages], energy: float) -> MergedAlignment:
+    """The alignment from the directions of a merge, what every task does in them, and the energy ``‖Δ‖_F²``."""
+    along = torch.stack([image.along for image in images]).sum(0)
+    return MergedAlignment(
+        values=found.values.double(),
+        share=float(found.values.double().square().sum()) / energy if energy > 0 else 0.0,
+        scale=found.values.double() / along,
+        damped=cross_influences(images, "damped"),
+        exact=cross_influences(images, "exact"),
+    )
+
+
+def starting_directions(spaces: Sequence[Float[Tensor, "cols _"]]) -> Float[Tensor, "cols _"]:
+    """Leading right singular vectors of all tasks: those of their sum lie near them."""
+    each = max(_START // len(spaces), 8)
+    return torch.cat([space[:, :each].double() for space in spaces], dim=1)
+
+
+def alignment_of_products(products: Sequence[Product], count: int = COUNT) -> MergedAlignment:
+    """The alignment of the sum of task vectors that are all given by factors, which is never multiplied out.
+
+    The sum is the product of the factors side by side. O((m + n) r²) for r columns in all.
+    """
+    joined = Product(
+        torch.cat([product.left.double() for product in products], dim=1),
+        torch.cat([product.right.double() for product in products]),
+    )
+    svd = truncated_svd_of_product(joined, 1.0, torch.float64)
+    found = Triplets(svd.left, svd.singular_values, svd.right).first(count)
+    images = [direction_images(product, found.left, found.right) for product in products]
+    return alignment_of_images(found, images, svd.total_energy)
+
+
+def _directions(merged: Float[Tensor, "rows cols"], near: Float[Tensor, "cols _"] | None, count: int) -> Triplets:
+    if near is None:
+        generator = torch.Generator().manual_seed(0)
+        shape = merged.shape[1], min(_START, *merged.shape)
+        near = torch.randn(*shape, generator=generator, dtype=torch.float64).to(merged.device)
+    return strongest_triplets(merged, near, count)

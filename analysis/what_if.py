@@ -1,0 +1,123 @@
+"""What the six types would be at other pruning thresholds, without another decomposition."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int64, UInt8
+from torch import Tensor
+
+from analysis.overlap import OVERLAP_TYPES
+
+PATTERNS = ("C1", *(kind.label for kind in OVERLAP_TYPES))
+"""Order of the last axis: C̃_1 itself, then A, B, C, D+, D−, E."""
+
+ETAS = (0.7, 0.8, 0.9, 0.95, 0.99)
+"""Thresholds that are looked at besides a run's own: those of the paper's tables, and between."""
+
+
+@dataclass(frozen=True)
+class WhatIf:
+    """Counts and energies of the patterns of one pair at every pair of thresholds of a grid; exact at each of them.
+
+    `counts[i, j, p]` and `energies[i, j, p]` belong to ``η = anchor_etas[i]`` of the anchor's matrix, ``η = etas[j]``
+    of the other's, and pattern p of `PATTERNS`.
+    """
+
+    anchor_etas: tuple[float, ...]
+    etas: tuple[float, ...]
+    counts: Int64[Tensor, "anchor_etas etas patterns"]
+    energies: Float[Tensor, "anchor_etas etas patterns"]
+
+
+def grid(own: float, etas: Sequence[float] = ETAS) -> tuple[float, ...]:
+    """Thresholds of one task in ascending order, its own among them."""
+    return tuple(sorted({own, *etas}))
+
+
+def what_if(
+    anchor: Float[Tensor, "rows cols"],
+    other: Float[Tensor, "rows cols"],
+    anchor_levels: UInt8[Tensor, "rows cols"],
+    levels: UInt8[Tensor, "rows cols"],
+    anchor_etas: Sequence[float],
+    etas: Sequence[float],
+) -> WhatIf:
+    """Count the patterns of two tasks at every pair of thresholds.
+
+    Which type an entry (r, c) of C̃_2 has at the i-th threshold of C̃_1 follows from three levels: its own in C̃_1, and
+    the lowest of row r and of column c. So one histogram over those, its level in C̃_2 and whether the signs agree holds
+    everything; the grid is sums of its cells.
+
+    Parameters
+    ----------
+    anchor, other
+        Ĉ_1 and Ĉ_2, unpruned.
+    anchor_levels, levels
+        Their `analysis.prune.energy_levels` for `anchor_etas` and `etas`.
+    anchor_etas, etas
+        Thresholds, ascending.
+
+    Notes
+    -----
+    A few passes over the entries that the largest threshold keeps; memory of a few int64 for each.
+
+    References
+    ----------
+    GLOBA, equation 17; appendix, equations 25–33.
+    """
+    shape = len(etas), 2, len(anchor_etas) + 1, len(anchor_etas) + 1, len(anchor_etas) + 1
+    counts, energies = _histogram(anchor, other, anchor_levels, levels, shape)
+    own_counts, own_energies = _own(anchor, anchor_levels, len(anchor_etas))
+    return WhatIf(
+        tuple(anchor_etas), tuple(etas), _grid(own_counts, counts).long(), _grid(own_energies, energies.double())
+    )
+
+
+def _own(
+    anchor: Float[Tensor, "rows cols"], levels: UInt8[Tensor, "rows cols"], size: int
+) -> tuple[Int64[Tensor, " etas"], Float[Tensor, " etas"]]:
+    """Entries and energy of C̃_1 at every threshold."""
+    flat = levels.flatten().long()
+    counts = torch.bincount(flat, minlength=size + 1)[:size]
+    energies = torch.bincount(flat, weights=anchor.flatten().double().square(), minlength=size + 1)[:size]
+    return counts.cumsum(0), energies.double().cumsum(0)
+
+
+def _histogram(
+    anchor: Float[Tensor, "rows cols"],
+    other: Float[Tensor, "rows cols"],
+    anchor_levels: UInt8[Tensor, "rows cols"],
+    levels: UInt8[Tensor, "rows cols"],
+    shape: tuple[int, int, int, int, int],
+) -> tuple[Int64[Tensor, "level same here row column"], Float[Tensor, "level same here row column"]]:
+    """Count, and sum the squares of, the entries of Ĉ_2 by their levels; see `what_if`."""
+    size = shape[0] * shape[1] * shape[2] * shape[3] * shape[4]
+    if other.numel() == 0:
+        empty = torch.zeros(shape, dtype=torch.int64, device=other.device)
+        return empty, empty.double()
+    lines = anchor_levels.amin(1, keepdim=True).long() * shape[4] + anchor_levels.amin(0, keepdim=True).long()
+    places = torch.nonzero((levels < shape[0]).flatten()).flatten()
+    values, there = other.flatten()[places], anchor.flatten()[places]
+    keys = levels.flatten()[places].long() * 2 + ((values > 0) == (there > 0))
+    keys = (keys * shape[2] + anchor_levels.flatten()[places]) * (shape[3] * shape[4]) + lines.flatten()[places]
+    energies = torch.bincount(keys, weights=values.double().square(), minlength=size)
+    return torch.bincount(keys, minlength=size).view(shape), energies.double().view(shape)
+
+
+def _grid(own: Tensor, cells: Tensor) -> Tensor:
+    """From a histogram to the patterns at every pair of thresholds."""
+    rows = []
+    for number in range(own.shape[0]):
+        on, off = cells[:, :, : number + 1].sum((2, 3, 4)), cells[:, :, number + 1 :].sum((1, 2))
+        filled, empty = off[:, : number + 1], off[:, number + 1 :]
+        types = [
+            empty[:, :, number + 1 :].sum((1, 2)),
+            empty[:, :, : number + 1].sum((1, 2)),
+            filled[:, :, number + 1 :].sum((1, 2)),
+            on[:, 1],
+            on[:, 0],
+            filled[:, :, : number + 1].sum((1, 2)),
+        ]
+        rows.append(torch.stack([own[number].expand(cells.shape[0]), *(part.cumsum(0) for part in types)], dim=1))
+    return torch.stack(rows)
