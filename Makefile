@@ -10,14 +10,20 @@ BIN := $(VENV)/bin
 RUNTIME := $(VENV)/.runtime
 DEV := $(VENV)/.dev
 
-.PHONY: help demo demo-train test check lint format bench soak audit clean
+# AUDIT=1 lets `make check` ask pypi.org for known vulnerabilities too: that names every package, so it is asked for.
+AUDIT ?=
+
+.PHONY: help demo demo-train test check lint format bench soak fuzz coverage mutants audit clean
 
 help:
 	@echo "make demo        analyse the demo family, merge it twice, evaluate, open the terminal interface"
 	@echo "make test        run the tests"
 	@echo "make soak        kill, disturb and mislead the program for ten minutes; renew docs/reliability.md"
+	@echo "make fuzz        look for bytes that our readers do not foresee, a minute for each kind of file (Linux)"
+	@echo "make coverage    run the tests and print which lines and branches of analysis and store they miss"
+	@echo "make mutants     change analysis line by line and see whether its tests notice; takes hours (MUTANTS=\"analysis.prune*\")"
 	@echo "make audit       ask pypi.org for known vulnerabilities of what is installed"
-	@echo "make check       format, lint, types, imports and tests: what CI runs"
+	@echo "make check       format, lint, types, imports and tests: what CI runs (AUDIT=1: and the audit)"
 	@echo "make demo-train  train the demo family again (about half an hour on two cores)"
 	@echo "make bench       measure speed and memory as ratios (BENCH_ARGS=--full for the large ones)"
 	@echo "make format      format the code"
@@ -50,6 +56,24 @@ soak: $(DEV)
 	GLOBA_SOAK=1 GLOBA_TRUST_NOTES=$(abspath $(NOTES)) $(BIN)/python -m pytest tests/trust -n 2 --dist loadgroup
 	$(BIN)/python -m tests.trust.table $(NOTES)
 
+# The extras of `fuzz` and `mutants` are large or for Linux alone, and nothing else needs them.
+FUZZ_ARGS ?=
+fuzz: $(DEV)
+	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[fuzz]'
+	$(BIN)/python -m tests.trust.fuzz $(FUZZ_ARGS)
+
+coverage: $(DEV)
+	@rm -f .coverage .coverage.*
+	$(BIN)/python -m coverage run -m pytest $(PYTEST_ARGS)
+	@$(BIN)/python -m coverage combine --quiet
+	$(BIN)/python -m coverage report --fail-under 95
+
+MUTANTS ?=
+mutants: $(DEV)
+	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[mutants]'
+	OMP_NUM_THREADS=1 nice -n 19 $(BIN)/python -m mutmut run --max-children 1 $(MUTANTS)
+	$(BIN)/python -m mutmut results
+
 lint: $(DEV)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -60,7 +84,7 @@ lint: $(DEV)
 audit: $(DEV)
 	.ci/audit $(BIN)
 
-check: lint test
+check: lint test $(if $(AUDIT),audit)
 
 bench: $(RUNTIME)
 	$(BIN)/python -m benchmarks $(BENCH_ARGS)

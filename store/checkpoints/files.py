@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
+from collections.abc import Iterator
 from io import FileIO
 from pathlib import Path, PurePosixPath
 
@@ -11,11 +13,12 @@ from store.checkpoints.text import shown
 from store.errors import CheckpointError
 
 
-def open_regular(path: Path) -> FileIO:
+@contextlib.contextmanager
+def open_regular(path: Path) -> Iterator[FileIO]:
     """Open a file for unbuffered reading, if it is a regular file.
 
     A FIFO or a device would block or have side effects, so the kind is checked before opening and once more on the
-    opened file.
+    opened file. What fails within the block, as on a mount that was dropped, is an error that names the file.
 
     Raises
     ------
@@ -28,11 +31,13 @@ def open_regular(path: Path) -> FileIO:
         descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0))
     except (OSError, ValueError) as error:
         raise unreadable(path, error) from error
-    file = FileIO(descriptor, "rb")
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        file.close()
-        raise _not_regular(path)
-    return file
+    with FileIO(descriptor, "rb") as file:
+        try:
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                raise _not_regular(path)
+            yield file
+        except OSError as error:
+            raise unreadable(path, error) from error
 
 
 def read_small(path: Path, limit: int) -> bytes:
@@ -42,11 +47,7 @@ def read_small(path: Path, limit: int) -> bytes:
         if size > limit:
             message = f"{shown(path)}: {size:,} bytes where at most {limit:,} are expected; fetch the file again"
             raise CheckpointError(message)
-        try:
-            data = file.read(limit + 1)
-        except OSError as error:
-            raise unreadable(path, error) from error
-    return data[:limit]
+        return file.read(limit + 1)[:limit]
 
 
 def unreadable(path: Path, error: Exception) -> CheckpointError:

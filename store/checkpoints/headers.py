@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TypeGuard
 
 from store.checkpoints.dtypes import BITS
-from store.checkpoints.files import open_regular, unreadable
+from store.checkpoints.files import open_regular
 from store.checkpoints.json_text import parse_object
 from store.checkpoints.model import SourceFile, TensorHeader
 from store.checkpoints.text import shown, shown_shape
@@ -80,15 +80,12 @@ def parse_header(raw: bytes, path: Path, size: int) -> tuple[TensorHeader, ...]:
 def _header_bytes(file: FileIO, path: Path, size: int) -> bytes:
     if size < 10:
         raise _broken(path, f"{size} bytes are too few for a safetensors file; {_FETCH}")
-    try:
-        length = int.from_bytes(_exactly(file, 8, path), "little")
-        if length > size - 8:
-            raise _broken(path, f"its header claims {length:,} bytes, the file has {size:,}; {_FETCH}")
-        if length > MAX_HEADER:
-            raise _broken(path, f"its header claims {length:,} bytes, at most {MAX_HEADER:,} are allowed; {_FETCH}")
-        return _exactly(file, length, path)
-    except OSError as error:
-        raise unreadable(path, error) from error
+    length = int.from_bytes(_exactly(file, 8, path), "little")
+    if length > size - 8:
+        raise _broken(path, f"its header claims {length:,} bytes, the file has {size:,}; {_FETCH}")
+    if length > MAX_HEADER:
+        raise _broken(path, f"its header claims {length:,} bytes, at most {MAX_HEADER:,} are allowed; {_FETCH}")
+    return _exactly(file, length, path)
 
 
 def _exactly(file: FileIO, count: int, path: Path) -> bytes:

@@ -159,17 +159,14 @@ def _read_values(file: FileIO, header: TensorHeader, dtype: torch.dtype, offset:
     # torch.empty leaves the memory untouched and aligned; a bytearray would be zeroed first.
     raw = torch.empty(count, dtype=torch.uint8)
     target = raw.numpy().data
-    try:
-        file.seek(offset)
-        done = 0
-        while done < count:
-            step = file.readinto(target[done:])
-            if not step:
-                message = f"{shown(header.file)}: tensor {shown(header.name)}: {count - done:,} bytes are missing"
-                raise CheckpointError(message + "; fetch the file again")
-            done += step
-    except OSError as error:
-        raise unreadable(header.file, error) from error
+    file.seek(offset)
+    done = 0
+    while done < count:
+        step = file.readinto(target[done:])
+        if not step:
+            message = f"{shown(header.file)}: tensor {shown(header.name)}: {count - done:,} bytes are missing"
+            raise CheckpointError(message + "; fetch the file again")
+        done += step
     # Any byte but 0 is true; a bool tensor must hold nothing but 0 and 1.
     return raw.ne(0) if dtype is torch.bool else raw.view(dtype)
 

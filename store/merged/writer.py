@@ -8,14 +8,13 @@ import os
 import shutil
 import zlib
 from collections.abc import Mapping, Sequence
-from io import FileIO
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
 
 from store import files
 from store.checkpoints.dtypes import CODES
-from store.checkpoints.files import open_regular, unreadable
+from store.checkpoints.files import open_regular
 from store.checkpoints.text import shown, shown_shape
 from store.errors import StoreError
 from store.merged.journal import JOURNAL_FILE, Journal, Key, Place, finished, is_continuation
@@ -157,7 +156,7 @@ class MergedWriter:
         with open_regular(source) as file:
             self._put(target, memoryview(b""), 0)
             offset = 0
-            while piece := _read_piece(file, source):
+            while piece := file.read(_PIECE):
                 self._put(target, memoryview(piece), offset)
                 offset += len(piece)
 
@@ -302,13 +301,6 @@ def _bytes_of(tensor: torch.Tensor) -> memoryview:
 
 def _error(out: Path, why: str) -> StoreError:
     return StoreError(f"{shown(out)}: {why}")
-
-
-def _read_piece(file: FileIO, source: Path) -> bytes:
-    try:
-        return file.read(_PIECE)
-    except OSError as error:
-        raise unreadable(source, error) from error
 
 
 def _sync_file(path: Path) -> None:

@@ -1,8 +1,8 @@
 """Faults of a disk, and the end of a process, at a chosen access to the disk.
 
 A plan is `OPERATION:ACTION:NUMBER`. OPERATION is `open`, `write`, `fsync`, `rename`, or `any` of them; only accesses
-that change something below the watched folder count. ACTION is the name of an error (`ENOSPC`), `SHORT` (half is
-written, and said to be), `HALF` (half is written, then the process is killed), or a signal (`SIGKILL`). NUMBER counts
+that change something below the watched folder count. Or it is `read`, of a source. ACTION is the name of an error (`ENOSPC`), `SHORT` (half is
+written or read, and said to be), `HALF` (half is written, then the process is killed), or a signal (`SIGKILL`). NUMBER counts
 from 1; with a `+` after it, the accesses that follow fail as well.
 """
 
@@ -16,6 +16,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from io import FileIO
 from pathlib import Path
 from typing import Any
 
@@ -52,8 +53,9 @@ class Plan:
     def due(self, operation: str) -> bool:
         """Count one access; whether the fault belongs to it."""
         self.counts[operation] += 1
-        self.counts["any"] += 1
-        if self.operation not in (operation, "any"):
+        if operation != "read":
+            self.counts["any"] += 1
+        if self.operation not in (operation, "any" if operation != "read" else ""):
             return False
         count = self.counts[self.operation]
         return count == self.number or (self.stays and count > self.number)
@@ -77,6 +79,7 @@ def install() -> Plan:
         for name, operation in OPERATIONS.items():
             setattr(files, name, _wrapped(getattr(files, name), operation, plan))
         os.open = _opening(os.open, watched, plan)  # type: ignore[assignment]
+        _reading(plan)
     jump = float(os.environ.get(CLOCK, "0"))
     if jump:
         _jumping(jump)
@@ -104,6 +107,26 @@ def _opening(real: Callable[..., int], watched: str, plan: Plan) -> Callable[...
         return real(path, flags, *args, **more)
 
     return opening
+
+
+def _reading(plan: Plan) -> None:
+    """Let reads of checkpoints fail, as on a mount that was dropped, or give less than was asked for."""
+    from store.checkpoints import files as sources
+
+    class Source(FileIO):
+        def readinto(self, buffer: Any) -> int | None:
+            return super().readinto(memoryview(buffer)[: self._size(len(buffer))])
+
+        def read(self, size: int = -1) -> bytes | None:  # type: ignore[override]
+            return super().read(self._size(size))
+
+        def _size(self, size: int) -> int:
+            if plan.due("read"):
+                plan.strike()
+                return max(1, size // 2) if plan.action == "SHORT" and size > 0 else size
+            return size
+
+    sources.FileIO = Source  # type: ignore[attr-defined]
 
 
 def _jumping(jump: float) -> None:

@@ -21,7 +21,8 @@ from tests.trust.command import Command, Zygote, one_line
 from tests.trust.scale import note
 
 ERRORS = ("ENOSPC", "EIO", "EACCES", "ESTALE")
-OPERATIONS = ("open", "write", "fsync", "rename")
+OPERATIONS = ("open", "write", "fsync", "rename", "read")
+KILLS = {"write": ("SIGKILL", "SHORT", "HALF"), "read": ("SIGKILL", "SHORT")}
 SIGNALS = ("SIGKILL", "SIGTERM", "SIGHUP", "SIGINT")
 LEAVES = {"SIGTERM": 130, "SIGHUP": 130, "SIGINT": 130}
 """How a command leaves that was asked to end while its job ran."""
@@ -222,6 +223,7 @@ def _judged(command: Command, disturbance: Disturbance) -> str:
         assert command.code == LEAVES[name], said
         return "one line, exit 130; resumed"
     assert command.code == 1, (command.code, said)
+    assert "at read" not in disturbance.fault or "/models/" in said, said
     return "one line, exit 1; resumed"
 
 
@@ -241,13 +243,13 @@ def faults_at_points(operation: Operation, each: int, seed: int) -> list[Disturb
     chance = random.Random(f"{operation.name} {seed}")
     made = []
     for access in OPERATIONS:
-        actions = (*ERRORS, "SIGKILL") + (("SHORT", "HALF") if access == "write" else ())
-        for action in actions:
+        errors = ("EIO", "ESTALE") if access == "read" else ERRORS
+        for action in (*errors, *KILLS.get(access, ("SIGKILL",))):
             count = operation.counts.get(access, 0)
             for part in range(min(each, count)):
                 number = 1 + int((part + chance.random()) * count / min(each, count))
                 stays = "+" if action in ERRORS and chance.random() < 0.5 else ""
-                named = f"{action} at {access}" if action not in ("SHORT", "HALF") else f"{action} write"
+                named = f"{action} at {access}" if action not in ("SHORT", "HALF") else f"{action} {access}"
                 made.append(Disturbance(named, plan=f"{access}:{action}:{number}{stays}"))
     return made
 
