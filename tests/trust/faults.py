@@ -1,9 +1,9 @@
 """Faults of a disk, and the end of a process, at a chosen access to the disk.
 
 A plan is `OPERATION:ACTION:NUMBER`. OPERATION is `open`, `write`, `fsync`, `rename`, or `any` of them; only accesses
-that change something below the watched folder count. Or it is `read`, of a source. ACTION is the name of an error (`ENOSPC`), `SHORT` (half is
-written or read, and said to be), `HALF` (half is written, then the process is killed), or a signal (`SIGKILL`). NUMBER counts
-from 1; with a `+` after it, the accesses that follow fail as well.
+that change something below the watched folder count. Or it is `read`, of a source. ACTION is the name of an error
+(`ENOSPC`), `SHORT` (half is written or read, and said to be), `HALF` (half is written, then the process is killed), or
+a signal (`SIGKILL`). NUMBER counts from 1; with a `+` after it, the accesses that follow fail as well.
 """
 
 from __future__ import annotations

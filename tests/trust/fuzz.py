@@ -2,9 +2,9 @@
 
 python -m tests.trust.fuzz [--seconds 60] [TARGET ...]    fuzz these readers, or all, one after another
 
-Where Hypothesis (`tests.trust.test_hostile`) makes hostile values and runs whole commands, libFuzzer looks for bytes that
-reach new lines of our readers: thousands of files in a second, whatever they mean. A reader may return or raise an error
-that the program foresaw, in one printable line; anything else, ten seconds without an end, or a gigabyte of
+Where Hypothesis (`tests.trust.test_hostile`) makes hostile values and runs whole commands, libFuzzer looks for bytes
+that reach new lines of our readers, thousands of files in a second, whatever they mean. A reader may return, or raise
+an error that the program foresaw, in one printable line; anything else, ten seconds without an end, or a gigabyte of
 memory, is a finding: its bytes are kept as build/fuzz/TARGET.crash-….
 """
 
@@ -125,7 +125,7 @@ TARGETS: dict[str, tuple[str, Callable[[Path], None]]] = {
     "layer": ("run.globa/layers/*", run),
     "packed": ("packed.h5", run),
 }
-"""For each target the file that is fuzzed, and what reads it: the checkpoint or run it belongs to, or the file itself."""
+"""The file that is fuzzed for each target, and what reads the checkpoint or run that it belongs to."""
 
 
 def fuzz(name: str, options: list[str]) -> None:
