@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     import h5py
     import numpy as np
 
+    from store.run.array_writer import ArrayWriter
+
 Record = dict[str, Any]
 
 RECORD = "record"
@@ -34,7 +36,8 @@ _COUNT = "arrays"
 VOLATILE = frozenset({"seconds", "file", "stored"})
 """Keys of a record that are not kept in the layer file, so that the same analysis gives the same bytes."""
 
-_BLOCK = 1 << 26
+_SMALL = 1 << 24
+"""Files up to this many bytes of numbers are made in memory: HDF5 writes many small pieces."""
 _NOT_DAMAGE = frozenset(
     {errno.ENOENT, errno.EACCES, errno.EPERM, errno.EIO, errno.ESTALE, errno.ENOTCONN, errno.EMFILE, errno.ENFILE}
 )
@@ -80,39 +83,41 @@ def write_layer_file(path: Path, items: Sequence[tuple[Record, Mapping[str, Arra
     needed = sum(array.values.nbytes for _, arrays in items for array in arrays.values())
     files.ensure_free(path, needed)
     with files.StagedFile(path) as staged:
-        with h5py.File(staged, "w") as file:
-            file.attrs["format"] = FORMAT
-            layers = file.create_group(LAYERS)
-            for record, arrays in items:
-                write_layer(layers, record, arrays)
+        if needed <= _SMALL:
+            with h5py.File(path.name, "w", driver="core", backing_store=False) as file:
+                _write_layers(file, items)
+                file.flush()
+                staged.write(file.id.get_file_image())
+        else:
+            with h5py.File(staged, "w") as file:
+                _write_layers(file, items)
         return staged.publish()
 
 
-def write_layer(layers: h5py.Group, record: Record, arrays: Mapping[str, Array]) -> None:
+def _write_layers(file: h5py.File, items: Sequence[tuple[Record, Mapping[str, Array]]]) -> None:
+    from store.run.array_writer import ArrayWriter
+
+    file.attrs["format"] = FORMAT
+    layers, writer = file.create_group(LAYERS), ArrayWriter()
+    for record, arrays in items:
+        write_layer(writer, layers, record, arrays)
+
+
+def write_layer(writer: ArrayWriter, layers: h5py.Group, record: Record, arrays: Mapping[str, Array]) -> None:
     """Write one layer as a group below `layers`."""
     group = layers.create_group(group_name(record["index"]))
     kept = {key: value for key, value in record.items() if key not in VOLATILE}
-    write_text(group, RECORD, dump_record(kept))
-    group.attrs[_COUNT] = len(arrays)
+    writer.text(group, RECORD, dump_record(kept))
+    writer.count(group, _COUNT, len(arrays))
     for name, array in arrays.items():
         if name.split("/")[0] == RECORD:
             msg = f"{record['name']}: an array cannot be called {name!r}"
             raise ValueError(msg)
-        write_array(group, name, array)
+        writer.array(group, name, _numbers(name, array), array.unit, array.description, array.dims)
 
 
-def write_text(group: h5py.Group, name: str, data: bytes) -> None:
-    """Write UTF-8 text as one string."""
-    import h5py
-    import numpy as np
-
-    kind = h5py.string_dtype("utf-8", max(len(data), 1))
-    group.create_dataset(name, data=np.array(data, dtype=kind), track_times=False)
-
-
-def write_array(group: h5py.Group, name: str, array: Array) -> None:
-    """Write one array with its unit, description, names of axes and checksum."""
-    import h5py
+def _numbers(name: str, array: Array) -> np.ndarray[Any, Any]:
+    """Values of an array as integers or floats; its axes must be named."""
     import numpy as np
 
     values = np.asarray(array.values)
@@ -121,37 +126,7 @@ def write_array(group: h5py.Group, name: str, array: Array) -> None:
     if values.dtype.kind not in "iuf" or len(array.dims) != values.ndim:
         msg = f"{name}: needs numbers and a name for each of its {values.ndim} axes, got {values.dtype}, {array.dims}"
         raise ValueError(msg)
-    dataset = group.create_dataset(name, shape=values.shape, dtype=values.dtype.newbyteorder("<"), track_times=False)
-    dataset.attrs["unit"] = array.unit
-    dataset.attrs["description"] = array.description
-    dataset.attrs["dims"] = np.array(array.dims, dtype=h5py.string_dtype())
-    dataset.attrs["crc32"] = np.uint32(_fill(dataset, values))
-
-
-def _fill(dataset: h5py.Dataset, values: np.ndarray[Any, Any] | h5py.Dataset) -> int:
-    """Copy block by block, so that no second copy of a large array is held; return the checksum."""
-    import numpy as np
-
-    checksum = 0
-    for block in _blocks(values.shape, values.dtype.itemsize):
-        part = np.ascontiguousarray(values[block], dtype=dataset.dtype)
-        dataset[block] = part
-        checksum = zlib.crc32(part.data.cast("B") if part.size else b"", checksum)
-    return checksum
-
-
-def _blocks(shape: tuple[int, ...], itemsize: int) -> Iterator[Any]:
-    if not shape:
-        yield ()
-        return
-    row = itemsize
-    for size in shape[1:]:
-        row *= size
-    if shape[0] * row == 0:
-        return
-    step = max(1, _BLOCK // row)
-    for start in range(0, shape[0], step):
-        yield slice(start, min(start + step, shape[0]))
+    return values
 
 
 @contextlib.contextmanager
@@ -211,7 +186,7 @@ def _one_line(error: BaseException) -> str:
 
 
 def read_text(group: h5py.Group, name: str) -> bytes:
-    """Read what `write_text` wrote."""
+    """Read what `ArrayWriter.text` wrote."""
     dataset = _dataset(group, name)
     if dataset.dtype.kind != "S" or dataset.shape != ():
         raise _damaged(group, name, "not a text")
@@ -282,18 +257,16 @@ def read_array(group: h5py.Group, name: str) -> np.ndarray[Any, Any]:
     return values
 
 
-def copy_layer(source: h5py.Group, layers: h5py.Group) -> None:
+def copy_layer(writer: ArrayWriter, source: h5py.Group, layers: h5py.Group) -> None:
     """Copy a layer into another file array by array, comparing checksums."""
     target = layers.create_group(str(source.name).rpartition("/")[2])
-    write_text(target, RECORD, read_text(source, RECORD))
+    writer.text(target, RECORD, read_text(source, RECORD))
     names = array_names(source)
-    target.attrs[_COUNT] = len(names)
+    writer.count(target, _COUNT, len(names))
     for name in names:
         before = _dataset(source, name)
-        after = target.create_dataset(name, shape=before.shape, dtype=before.dtype, track_times=False)
-        for key in ("unit", "description", "dims", "crc32"):
-            after.attrs[key] = before.attrs[key]
-        if _fill(after, before) != _checksum(before):
+        unit, description, dims = (before.attrs[key] for key in ("unit", "description", "dims"))
+        if writer.array(target, name, before, str(unit), str(description), tuple(dims)) != _checksum(before):
             raise _damaged(source, name, "the checksum differs")
 
 

@@ -7,7 +7,6 @@ from pathlib import Path
 
 from store import files
 from store.errors import OutputExistsError, RunIncompleteError
-from store.run import layer_file as layer_files
 from store.run.layer_file import dump_json
 from store.run.layout import FORMAT, LAYERS, layer_file
 from store.run.reader import Run
@@ -64,6 +63,8 @@ def pack(
     """
     import h5py
 
+    from store.run.array_writer import ArrayWriter
+
     target = Path(out).expanduser()
     if target.exists() and not overwrite:
         msg = f"{target}: already there; choose another name, or allow overwriting"
@@ -79,11 +80,12 @@ def pack(
     with files.StagedFile(target) as staged:
         with h5py.File(staged, "w") as file:
             file.attrs["format"] = FORMAT
-            layer_files.write_text(file, "manifest", dump_json(run.manifest))
-            layer_files.write_text(file, "summary", _summary(records))
+            writer = ArrayWriter()
+            writer.text(file, "manifest", dump_json(run.manifest))
+            writer.text(file, "summary", _summary(records))
             layers = file.create_group(LAYERS)
             for number, record in enumerate(done):
-                run.copy_layer(record["index"], layers)
+                run.copy_layer(writer, record["index"], layers)
                 if progress is not None:
                     progress(number + 1, len(done))
         staged.publish()

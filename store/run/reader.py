@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     import h5py
     import numpy as np
 
+    from store.run.array_writer import ArrayWriter
+
 Result = TypeVar("Result")
 
 _TRIES = 5
@@ -168,9 +170,9 @@ class Run:
 
         return self._read(index, read)
 
-    def copy_layer(self, index: int, layers: h5py.Group) -> None:
+    def copy_layer(self, writer: ArrayWriter, index: int, layers: h5py.Group) -> None:
         """Copy the group of a layer below `layers` of another file."""
-        self._read(index, lambda group: layer_files.copy_layer(group, layers), tries=1)
+        self._read(index, lambda group: layer_files.copy_layer(writer, group, layers), tries=1)
 
     def _name(self, index: int) -> str:
         return str(self.record(index)["name"])

@@ -3,10 +3,12 @@
     python -m tests.store.run_crash FOLDER points|random
 
 `points` kills at every access to the disk while a group and a single layer are written: once before it and, for writes,
-once after half of it. `random` kills at random moments. Each time the run is opened and resumed, and compared with what
-the writer had said was written. Prints what was seen as JSON.
+once after half of it; for files made on the disk and in memory. `random` kills at random moments after the first layer.
+Each time the run is opened and resumed, and compared with what the writer had said was written. Prints what was seen as
+JSON.
 """
 
+import itertools
 import json
 import os
 import random
@@ -17,10 +19,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import h5py  # noqa: F401 - imported before forking, to make each round cheap
-
 from store import files
-from store.run import Run, RunWriter
+from store.run import Run, RunWriter, array_writer, layer_file  # noqa: F401 - imported before forking: cheap rounds
 from tests.store.run_samples import arrays, assert_layer, manifest, record
 
 FUNCTIONS = ("write_some", "append_some", "cut", "sync", "rename")
@@ -34,7 +34,7 @@ def die() -> None:
 class KillAt:
     """Count accesses to the disk and die at one of them: before it, or after half of it.
 
-    Of the many writes into a temporary file, which nobody sees, every fourth counts.
+    Of the many writes into a temporary file, which nobody sees, every sixth counts.
     """
 
     def __init__(self, point: int, half: bool) -> None:
@@ -58,7 +58,7 @@ class KillAt:
     def counts(self, name: str) -> bool:
         if name == "write_some":
             self.writes += 1
-            return self.writes % 4 == 1
+            return self.writes % 6 == 1
         return name == "append_some" or not self.half
 
 
@@ -90,10 +90,11 @@ def in_child(job: Callable[[int], None], kill_after: float | None = None) -> tup
             os._exit(1)
         os._exit(0)
     os.close(write_end)
+    said = b""
     if kill_after is not None:
+        said = os.read(read_end, 1)
         time.sleep(kill_after)
         os.kill(child, signal.SIGKILL)
-    said = b""
     while part := os.read(read_end, 4096):
         said += part
     os.close(read_end)
@@ -124,13 +125,14 @@ def check(folder: Path, said: set[int], count: int) -> int:
 
 def every_point(folder: Path) -> dict[str, int]:
     count, killed, unsaid = 3, 0, 0
-    for half in (False, True):
+    for half, small in itertools.product((False, True), (0, layer_file._SMALL)):
         point, was_killed = 0, True
         while was_killed:
             point += 1
-            run = folder / f"{point}-{half}.globa"
+            run = folder / f"{point}-{half}-{small}.globa"
 
-            def job(pipe: int, run: Path = run, half: bool = half, point: int = point) -> None:
+            def job(pipe: int, run: Path = run, half: bool = half, point: int = point, small: int = small) -> None:
+                layer_file._SMALL = small
                 KillAt(point, half)
                 work(run, count, lambda index: os.write(pipe, bytes([index])) and None)
 
@@ -150,7 +152,7 @@ def at_random(folder: Path, rounds: int) -> dict[str, int]:
         work(run, count, lambda index: os.write(pipe, bytes([index])) and None)
 
     for _ in range(rounds):
-        said, was_killed = in_child(job, generator.uniform(0.01, 0.12))
+        said, was_killed = in_child(job, generator.uniform(0.0, 0.04))
         killed += was_killed
         layers += len(said)
         known |= set(said)

@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as st_np
 
 from store.errors import RunDamagedError, RunForeignError
-from store.run import Array, layer_file
+from store.run import Array, array_writer, layer_file
+from store.run.array_writer import ArrayWriter
 from store.run.layer_file import array_names, layer_group, layers_of, open_file, read_array, read_record, valid_layers
 from tests.store.run_samples import arrays, assert_layer, record
 
@@ -57,15 +58,35 @@ def test_arrays_come_back_as_they_were(
     values = values.T if transposed else values
     dims = tuple(f"axis{axis}" for axis in range(values.ndim))
     path = tmp_path / "x.h5"
-    before, layer_file._BLOCK = layer_file._BLOCK, block
+    before, array_writer._BLOCK = array_writer._BLOCK, block
     try:
         layer_file.write_layer_file(path, [(record(0), {"a/b": Array(values, "1", "numbers", dims)})])
     finally:
-        layer_file._BLOCK = before
+        array_writer._BLOCK = before
     found = read(path)["a/b"]
     assert found.dtype == values.dtype
     assert found.shape == values.shape
     assert found.tobytes() == np.ascontiguousarray(values).tobytes()
+
+
+def test_a_file_made_in_memory_and_one_made_on_the_disk_hold_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Small and large layers take different ways to the disk; a reader sees the same text, numbers and attributes."""
+    monkeypatch.setattr(layer_file, "_SMALL", 0)
+    on_disk = write(tmp_path / "disk.h5", 2)
+    monkeypatch.setattr(layer_file, "_SMALL", 1 << 24)
+    in_memory = write(tmp_path / "memory.h5", 2)
+    for path in (on_disk, in_memory):
+        with h5py.File(path, "r") as file:
+            about = file["layers/00000001/spectrum/1"].attrs
+            assert list(about) == ["crc32", "description", "dims", "unit"]
+            assert (about["unit"], about["description"]) == ("1", "singular values of task vector 1")
+            assert list(about["dims"]) == ["rank"]
+        for index in range(2):
+            assert_layer(read(path, index), index)
+    with open_file(on_disk) as one, open_file(in_memory) as two:
+        assert read_record(layers_of(one), 1) == read_record(layers_of(two), 1)
 
 
 def test_other_byte_orders_and_truth_values_are_written_plainly(tmp_path: Path) -> None:
@@ -203,7 +224,7 @@ def no_record(file: h5py.File) -> None:
 
 def record_of_another(file: h5py.File) -> None:
     del file["layers/00000000/record"]
-    layer_file.write_text(file["layers/00000000"], "record", b'{"index":5,"status":"done"}')
+    ArrayWriter().text(file["layers/00000000"], "record", b'{"index":5,"status":"done"}')
 
 
 def record_is_numbers(file: h5py.File) -> None:
@@ -213,7 +234,7 @@ def record_is_numbers(file: h5py.File) -> None:
 
 def record_is_no_json(file: h5py.File) -> None:
     del file["layers/00000000/record"]
-    layer_file.write_text(file["layers/00000000"], "record", b"{" * 1000)
+    ArrayWriter().text(file["layers/00000000"], "record", b"{" * 1000)
 
 
 ELSEWHERE = "not stored in one piece inside the file"
