@@ -13,7 +13,7 @@ from typing import Any
 
 import h5py
 import numpy as np
-from h5py import h5a, h5d, h5p, h5s, h5t
+from h5py import h5s, h5t
 
 _BLOCK = 1 << 26
 
@@ -22,9 +22,9 @@ class ArrayWriter:
     """Makes datasets with their attributes; types, spaces and property lists are made once."""
 
     def __init__(self) -> None:
-        self._create = h5p.create(h5p.DATASET_CREATE)
+        self._create = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
         self._create.set_obj_track_times(False)
-        self._link = h5p.create(h5p.LINK_CREATE)
+        self._link = h5py.h5p.create(h5py.h5p.LINK_CREATE)
         self._link.set_create_intermediate_group(True)
         self._link.set_char_encoding(h5t.CSET_UTF8)
         self._text = h5py.string_dtype()
@@ -63,12 +63,12 @@ class ArrayWriter:
 
     def _dataset(self, group: h5py.Group, name: str, kind: _Kind, shape: tuple[int, ...]) -> h5py.h5d.DatasetID:
 
-        return h5d.create(group.id, name.encode(), kind.stored, self._space(shape), self._create, self._link)
+        return h5py.h5d.create(group.id, name.encode(), kind.stored, self._space(shape), self._create, self._link)
 
     def _attribute(self, owner: h5py.h5d.DatasetID | h5py.h5g.GroupID, key: bytes, value: np.ndarray[Any, Any]) -> None:
 
         kind = self._kind(value.dtype)
-        h5a.create(owner, key, kind.stored, self._space(value.shape)).write(value, mtype=kind.memory)
+        h5py.h5a.create(owner, key, kind.stored, self._space(value.shape)).write(value, mtype=kind.memory)
 
     def _space(self, shape: tuple[int, ...]) -> h5py.h5s.SpaceID:
 

@@ -265,8 +265,10 @@ def copy_layer(writer: ArrayWriter, source: h5py.Group, layers: h5py.Group) -> N
     writer.count(target, _COUNT, len(names))
     for name in names:
         before = _dataset(source, name)
-        unit, description, dims = (before.attrs[key] for key in ("unit", "description", "dims"))
-        if writer.array(target, name, before, str(unit), str(description), tuple(dims)) != _checksum(before):
+        about: dict[str, Any] = dict(before.attrs)
+        dims = tuple(str(axis) for axis in about["dims"])
+        written = writer.array(target, name, before, str(about["unit"]), str(about["description"]), dims)
+        if written != _checksum(before):
             raise _damaged(source, name, "the checksum differs")
 
 
