@@ -13,7 +13,21 @@ from tests.cli.records import make_run
 
 HEAVY = {"torch", "textual", "h5py", "transformers", "numpy", "rich", "scipy", "huggingface_hub", "safetensors"}
 COMMANDS = (
-    *("inspect", "open", "analyze", "show", "merge", "check", "status", "pause", "resume", "cancel", "pack", "doctor"),
+    *(
+        "inspect",
+        "open",
+        "analyze",
+        "show",
+        "represent",
+        "merge",
+        "check",
+        "status",
+        "pause",
+        "resume",
+        "cancel",
+        "pack",
+        "doctor",
+    ),
 )
 
 PROGRAM = """

@@ -9,7 +9,21 @@ from typing import Annotated, Any
 import typer
 
 from globa_tui import __version__
-from globa_tui.cli import analyze, cancel, check, doctor, inspect, merge, open, pack, pause, resume, show, status
+from globa_tui.cli import (
+    analyze,
+    cancel,
+    check,
+    doctor,
+    inspect,
+    merge,
+    open,
+    pack,
+    pause,
+    represent,
+    resume,
+    show,
+    status,
+)
 from globa_tui.diagnostics import ExitCode
 
 app = typer.Typer(
@@ -50,6 +64,7 @@ _add(inspect.inspect, "inspect", inspect.EXAMPLE)
 _add(open.open_run, "open", open.EXAMPLE)
 _add(analyze.analyze, "analyze", analyze.EXAMPLE)
 _add(show.show, "show", show.EXAMPLE)
+_add(represent.represent, "represent", represent.EXAMPLE)
 _add(merge.merge, "merge", merge.EXAMPLE)
 _add(check.check, "check", check.EXAMPLE)
 _add(status.status, "status", status.EXAMPLE)

@@ -44,7 +44,12 @@ def document(run: Mapping[str, Any], records: Sequence[Record]) -> dict[str, Any
 def document_text(document: Mapping[str, Any]) -> str:
     """The document as JSON with a line for each layer, so that it can be searched and compared line by line."""
     layers = ",\n".join(json.dumps(layer, allow_nan=False) for layer in document["layers"])
-    return f'{{"schema":{SCHEMA},\n"run":{json.dumps(document["run"], allow_nan=False)},\n"layers":[\n{layers}\n]}}\n'
+    head = "".join(
+        f"{json.dumps(key)}:{json.dumps(value, allow_nan=False)},\n"
+        for key, value in document.items()
+        if key != "layers"
+    )
+    return f'{{{head}"layers":[\n{layers}\n]}}\n'
 
 
 def _layer(record: Record) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -14,6 +15,7 @@ EXAMPLE = """
 globa-tui show math-code
 globa-tui show math-code --layer model.layers.3.mlp.up_proj.weight
 globa-tui show math-code --json | jq '.layers[0].orthogonality'
+globa-tui show math-code --representation
 """
 
 
@@ -22,6 +24,12 @@ def show(
     layer: Annotated[
         str | None, typer.Option("--layer", metavar="NAME", help="Only this layer, with all its numbers.")
     ] = None,
+    representation: Annotated[
+        bool,
+        typer.Option(
+            "--representation", help="Distances of hidden states that `represent` kept here.", show_default=False
+        ),
+    ] = False,
     as_json: JsonOption = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print comma-separated values, one row per layer.")] = False,
 ) -> None:
@@ -35,17 +43,21 @@ def show(
     from globa_tui.cli.one_layer import layer_sheet
     from globa_tui.cli.runs import reading, run_document
     from globa_tui.diagnostics import UsageError
-    from store.run import Run
+    from store.run import Run, read_result
 
     if as_json and as_csv:
         msg = "--json and --csv exclude each other"
         raise UsageError(msg)
+    if representation:
+        _representation(run_path(run), as_json=as_json)
+        return
     opened = Run.open(run_path(run))
     with reading(opened):
         records = opened.records()
         shown = records if layer is None else [_find(records, layer)]
         if as_json:
             document = layers.document(run_document(opened, records), shown)
+            document["representation"] = read_result(opened.path)
             sys.stdout.write(layers.document_text(document))
         elif as_csv:
             tasks = sum(source.get("role") != "base" for source in opened.manifest["sources"])
@@ -55,6 +67,27 @@ def show(
         else:
             tables.show_table(layers.layer_table(records))
             _remarks(records)
+
+
+def _representation(path: Path, *, as_json: bool) -> None:
+    import json
+
+    from globa_tui.cli.represent_table import print_representation
+    from store.errors import RunDamagedError, RunNotFoundError
+    from store.run import read_result
+
+    result = read_result(path)
+    if result is None:
+        msg = f"{path}: holds no hidden states; make them with `globa-tui represent ... --store {path}`"
+        raise RunNotFoundError(msg)
+    if as_json:
+        print(json.dumps(result, allow_nan=False))
+        return
+    try:
+        print_representation(result)
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+        msg = f"{path}: its representation is not what globa-tui writes ({type(error).__name__}: {error})"
+        raise RunDamagedError(msg) from error
 
 
 def _find(records: Sequence[Mapping[str, Any]], name: str) -> Mapping[str, Any]:

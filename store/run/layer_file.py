@@ -204,12 +204,12 @@ def read_record(layers: h5py.Group, index: int) -> Record:
 
 def layers_of(file: h5py.File) -> h5py.Group:
     """Group that holds the layers of a file."""
-    return _group(file, LAYERS)
+    return subgroup(file, LAYERS)
 
 
 def layer_group(layers: h5py.Group, index: int) -> h5py.Group:
     """Group of a layer."""
-    return _group(layers, group_name(index))
+    return subgroup(layers, group_name(index))
 
 
 def array_names(group: h5py.Group) -> list[str]:
@@ -303,7 +303,8 @@ def valid_layers(path: Path, indices: Iterable[int] | None = None, *, through: b
     return valid
 
 
-def _group(parent: h5py.Group, name: str) -> h5py.Group:
+def subgroup(parent: h5py.Group, name: str) -> h5py.Group:
+    """Group of that name, reached by no link that could lead out of the file."""
     import h5py
 
     node = _walk(parent, name)

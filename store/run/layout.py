@@ -14,6 +14,8 @@ SUMMARY = "summary.jsonl"
 LAYERS = "layers"
 LOCK = "lock"
 JOBS = "jobs"
+REPRESENTATION = "representation"
+RESULT = "result.json"
 
 _SLUG_LENGTH = 80
 _UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")

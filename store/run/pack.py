@@ -10,6 +10,7 @@ from store.errors import OutputExistsError, RunIncompleteError
 from store.run.layer_file import dump_json
 from store.run.layout import FORMAT, LAYERS, layer_file
 from store.run.reader import Run
+from store.run.representation import copy_representation, representation_size
 from store.run.summary import Record, dump_record
 
 Progress = Callable[[int, int], None]
@@ -88,6 +89,7 @@ def pack(
                 run.copy_layer(writer, record["index"], layers)
                 if progress is not None:
                     progress(number + 1, len(done))
+            copy_representation(run.path, file)
         staged.publish()
     return target
 
@@ -107,7 +109,8 @@ def _size(run: Run, done: list[Record]) -> int:
     if run.packed:
         return run.path.stat().st_size
     paths = {layer_file(run.path, record.get("file")) for record in done}
-    return sum(path.stat().st_size for path in paths if path is not None and path.exists())
+    layers = sum(path.stat().st_size for path in paths if path is not None and path.exists())
+    return layers + representation_size(run.path)
 
 
 def _summary(records: list[Record]) -> bytes:

@@ -14,7 +14,17 @@ from store import files
 from store.errors import RunDamagedError
 from store.run import manifest as manifests
 from store.run.layer_file import Array, valid_layers, write_layer_file
-from store.run.layout import JOBS, LAYERS, LOCK, MANIFEST, SUMMARY, layer_file, layer_file_name, run_folder
+from store.run.layout import (
+    JOBS,
+    LAYERS,
+    LOCK,
+    MANIFEST,
+    REPRESENTATION,
+    SUMMARY,
+    layer_file,
+    layer_file_name,
+    run_folder,
+)
 from store.run.lock import RunLock
 from store.run.manifest import Manifest
 from store.run.summary import STATUSES, Record, dump_record, head, latest_lines, parse_record
@@ -196,7 +206,7 @@ def _refuse_other_things(folder: Path) -> None:
         msg = f"{folder}: a file, not the folder of a run; choose another --store"
         raise RunDamagedError(msg)
     found = {entry.name for entry in os.scandir(folder) if not entry.name.startswith(".")} if folder.exists() else set()
-    if found - {LOCK} and not found & {MANIFEST, LAYERS, SUMMARY, JOBS}:
+    if found - {LOCK} and not found & {MANIFEST, LAYERS, SUMMARY, JOBS, REPRESENTATION}:
         msg = f"{folder}: a folder with other files in it, not a run; choose another --store"
         raise RunDamagedError(msg)
 
@@ -239,7 +249,7 @@ def _require_a_run(folder: Path, has_manifest: bool) -> None:
         ours = not isinstance(found, dict) or {"format", "sources", "layers"} <= found.keys()
     else:
         names = {entry.name for entry in folder.iterdir() if not entry.name.startswith(".")}
-        ours = names <= {LOCK, LAYERS, SUMMARY, JOBS}
+        ours = names <= {LOCK, LAYERS, SUMMARY, JOBS, REPRESENTATION}
     if not ours:
         msg = f"{folder}: not a run of globa-tui, so --fresh leaves it alone; choose another --store"
         raise RunDamagedError(msg)
