@@ -89,7 +89,7 @@ def pack(
                 run.copy_layer(writer, record["index"], layers)
                 if progress is not None:
                     progress(number + 1, len(done))
-            copy_representation(run.path, file)
+            copy_representation(writer, run.path, file)
         staged.publish()
     return target
 

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     import h5py
     import numpy as np
 
+    from store.run.array_writer import ArrayWriter
+
 _MOST_BYTES = 1 << 26
 """A larger result is not read: thousands of models make less."""
 _ABANDONED_SECONDS = 600.0
@@ -97,22 +99,22 @@ def read_result(run: str | Path) -> dict[str, Any] | None:
     return None if data is None else _parse(data, place)
 
 
-def copy_representation(run: Path, file: h5py.File) -> None:
+def copy_representation(writer: ArrayWriter, run: Path, file: h5py.File) -> None:
     """Copy the hidden states and what was derived from them into a packed file; nothing when there are none."""
     result = read_result(run)
     if result is None:
         return
     target = file.create_group(REPRESENTATION)
-    layer_files.write_text(target, RESULT, dump_json(result))
+    writer.text(target, RESULT, dump_json(result))
     if not run.is_dir():
         with layer_files.open_file(run, follow=True) as packed:
             source = layer_files.subgroup(packed, REPRESENTATION)
             for index in range(len(result["models"])):
-                layer_files.copy_layer(layer_files.layer_group(source, index), target)
+                layer_files.copy_layer(writer, layer_files.layer_group(source, index), target)
         return
     for index in range(len(result["models"])):
         with layer_files.open_file(states_file(run, index)) as states:
-            layer_files.copy_layer(layer_files.layer_group(layer_files.layers_of(states), index), target)
+            layer_files.copy_layer(writer, layer_files.layer_group(layer_files.layers_of(states), index), target)
 
 
 def representation_size(run: Path) -> int:
