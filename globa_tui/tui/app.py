@@ -6,10 +6,11 @@ import asyncio
 import signal
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from textual import on
+from textual import events, on
 from textual.app import App, SystemCommand
 from textual.screen import Screen
 
@@ -36,6 +37,7 @@ from globa_tui.tui.model import RunModel
 from globa_tui.tui.screens import overview
 from globa_tui.tui.screens.base import InspectScreen, scopes_of
 from globa_tui.tui.status import JobView
+from globa_tui.tui.typed import TypedKeys
 from store.run import run_folder
 
 if TYPE_CHECKING:
@@ -102,6 +104,29 @@ class InspectApp(App[int]):
         self.finished: deque[int] = deque(maxlen=100)
         """Layers that were analysed last, the newest at the end."""
         self.last_words: list[str] = []
+        self._typed = TypedKeys(self, super().on_event)
+
+    async def on_event(self, event: events.Event) -> None:
+        """Let keys wait for one another."""
+        if isinstance(event, events.Key | events.Paste) and not event.is_forwarded:
+            self._typed.put(event)
+        else:
+            await super().on_event(event)
+
+    def delay_update(self, delay: float = 0.05) -> None:
+        """Hold the paint until the new screen is filled, instead of 50 ms as Textual does."""
+        held = ExitStack()
+        held.enter_context(self.batch_update())
+
+        def paint() -> None:
+            held.close()
+            self.screen.refresh()
+
+        def paint_when_filled() -> None:
+            if not self.screen.call_later(paint):
+                paint()
+
+        self.call_later(paint_when_filled)
 
     def use_ascii(self) -> None:
         """Draw nothing but ASCII."""
@@ -112,6 +137,7 @@ class InspectApp(App[int]):
     def on_mount(self) -> None:
         """Begin reading after the first paint."""
         self.set_keymap(dict(self.user_keys))
+        self.run_worker(self._typed.run(), name="keys")
         if not self.is_headless:
             loop = asyncio.get_running_loop()
             for number, code in ((signal.SIGHUP, 129), (signal.SIGTERM, 143)):
@@ -128,6 +154,13 @@ class InspectApp(App[int]):
     def header_job(self) -> JobView:
         """The job that the header shows: a merge while it runs, else the analysis."""
         return self.jobs["merge"] if self.jobs["merge"].active else self.jobs["analyze"]
+
+    @property
+    def shown(self) -> tuple[object, ...]:
+        """Everything that screens show, for telling whether it is another than before."""
+        editor = self.editor
+        edited = (editor.recipe, editor.saved, editor.selection) if editor else ()
+        return (self.model.version, self.jobs, edited, self.metric, self.marks, tuple(self.troubles.items()))
 
     @property
     def recipe_changed(self) -> bool:
@@ -248,10 +281,16 @@ class InspectApp(App[int]):
             self.switch_mode(mode)
 
     def open_layer(self, index: int) -> None:
-        """Show one layer over the current screen."""
+        """Show one layer over the current screen; the page that was made for the first one serves for all."""
         from globa_tui.tui.screens.layer import LayerScreen
 
-        self.push_screen(LayerScreen(index, self.current_mode))
+        name = f"layer of {self.current_mode}"
+        if not self.is_screen_installed(name):
+            self.install_screen(LayerScreen(self.current_mode), name)
+        page = self.get_screen(name, LayerScreen)
+        page.turn_to(index)
+        if page not in self.screen_stack:
+            self.push_screen(name)
 
     def toggle_marks(self, indices: Collection[int]) -> None:
         """Mark these layers, or take their marks away when all of them have one; only matrices are marked."""

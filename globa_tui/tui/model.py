@@ -75,6 +75,8 @@ class RunModel:
     """Whether an index is there at all, from the checkpoints or from the run."""
     stored: bool = False
     """Whether it came from the run rather than from the checkpoints."""
+    version: int = 0
+    """How often it changed."""
     _effect: EffectTable | None = None
     _index: LayerIndex | None = None
     _leaders: Leaders | None = None
@@ -189,6 +191,7 @@ class RunModel:
     def load(self, manifest: Mapping[str, Any], records: Sequence[Record], *, packed: bool, stored: bool) -> bool:
         """Take over a whole index; returns whether the list of layers is another one than before."""
         before = [record["name"] for record in self.records]
+        self.version += 1
         self.manifest, self.packed, self.stored, self.loaded = manifest, packed, stored, True
         self.records = list(records)
         self._effect = self._index = self._own = self._leaders = None
@@ -201,6 +204,7 @@ class RunModel:
 
     def put(self, changed: Mapping[int, Record]) -> None:
         """Take over records that changed."""
+        self.version += 1
         for index, record in changed.items():
             self._tally.add(self.records[index], -1)
             self._tally.add(record)

@@ -6,8 +6,10 @@ from collections.abc import Collection
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from rich.text import Text
+from textual import events
 from textual.app import ComposeResult
 from textual.containers import Vertical
+from textual.geometry import Size
 from textual.screen import Screen
 from textual.widgets import Static
 
@@ -31,6 +33,10 @@ class InspectScreen(Screen[None]):
     """Tab that the screen belongs to."""
     SCOPES: ClassVar[tuple[Scope, ...]] = ()
     """Scopes of its keys, for footer, help and palette."""
+    _theme = ""
+    """The theme that its styles were computed for."""
+    _shown: tuple[object, ...] = ()
+    """What of the app it showed when it last showed everything."""
 
     def compose(self) -> ComposeResult:
         yield HeaderLine(id="header")
@@ -50,17 +56,36 @@ class InspectScreen(Screen[None]):
         """The app, with its own type."""
         return cast("InspectApp", self.app)
 
-    def on_screen_resume(self) -> None:
+    def on_screen_resume(self, event: events.ScreenResume) -> None:
         """Catch up with everything that changed while another screen was in front."""
+        # Computing all styles anew costs more than drawing, and only another theme changes them.
+        event.refresh_styles = self._theme != self.app.theme
+        self._theme = self.app.theme
         self.show_chrome()
+        if self._shown != self._now:
+            self._show_anew()
+
+    @property
+    def _now(self) -> tuple[object, ...]:
+        return (self.size, *self.inspect.shown)
+
+    def _show_anew(self) -> None:
+        self._shown = self._now
         self.show_all()
 
     def on_resize(self) -> None:
-        """Say how large the terminal must be when it is too small."""
+        """Fit everything to the size, and say how large the terminal must be when it is too small."""
         width, height = self.size
         self.query_one("#too-small", Static).update(
             f"globa-tui needs {SMALLEST[0]}x{SMALLEST[1]}, this is {width}x{height}.\nThe job is not affected. q quits."
         )
+        self.show_chrome()
+        self._show_anew()
+
+    def _screen_resized(self, size: Size) -> None:
+        # Textual lays a screen out at every change to it, and draws that for nothing before it draws the filled one.
+        if size != self.size:
+            super()._screen_resized(size)
 
     def show_chrome(self) -> None:
         """Fill header, tabs and keys."""

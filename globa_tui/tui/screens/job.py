@@ -46,12 +46,11 @@ class JobScreen(InspectScreen):
         yield Pane("Last finished", id="finished")
         yield Pane("Log", id="log")
 
-    def on_screen_resume(self) -> None:
+    def on_screen_resume(self) -> None:  # type: ignore[override]
         """Follow a log while the screen is in front, that of the merge while one runs."""
         if self.inspect.jobs["merge"].active:
             self._log_kind = "merge"
         self.inspect.disk.follow_log(self._log_kind)
-        super().on_screen_resume()
 
     def on_screen_suspend(self) -> None:
         """Stop reading the log."""
@@ -87,7 +86,6 @@ class JobScreen(InspectScreen):
 
     def on_resize(self) -> None:
         """Show as many lines of the log as there is room for."""
-        super().on_resize()
         self.call_after_refresh(self._show_log)
         self.call_after_refresh(self._show_finished)
 

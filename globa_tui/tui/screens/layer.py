@@ -46,20 +46,20 @@ class LayerScreen(InspectScreen):
 
     Parameters
     ----------
-    index : int
-        Which layer.
     mode : str
-        Tab that it was opened from.
+        Tab that it is opened from.
     """
 
     SCOPES: ClassVar[tuple[Scope, ...]] = ("layer",)
     BINDINGS = bindings("layer")
 
-    def __init__(self, index: int, mode: str) -> None:
+    def __init__(self, mode: str) -> None:
         super().__init__()
-        self.index = index
+        self.index = 0
         self.MODE = mode  # type: ignore[misc]
         self._pane = "numbers"
+        self._read = False
+        """Whether the arrays of the layer came."""
         self._curves: Sequence[Curve] = ()
         self._pairs: Sequence[PairPicture] = ()
         self._pair = 0
@@ -92,6 +92,18 @@ class LayerScreen(InspectScreen):
         self._show_pane()
 
     @property
+    def _now(self) -> tuple[object, ...]:
+        return (self.index, *super()._now)
+
+    def turn_to(self, index: int) -> None:
+        """Show another layer."""
+        if index != self.index:
+            self.index = index
+            self._read, self._curves, self._pairs = False, (), ()
+            if self.is_current:
+                self._show_anew()
+
+    @property
     def record(self) -> Record:
         """The layer's record."""
         return self.inspect.model.records[self.index]
@@ -118,7 +130,7 @@ class LayerScreen(InspectScreen):
 
     def show_answer(self, answer: Answer) -> None:
         if isinstance(answer, LayerRead) and answer.index == self.index:
-            self._curves, self._pairs = answer.curves, answer.pairs
+            self._read, self._curves, self._pairs = True, answer.curves, answer.pairs
             self._show_curves()
             self._show_pair()
 
@@ -128,9 +140,7 @@ class LayerScreen(InspectScreen):
         place = order.index(self.index) if self.index in order else 0
         place = min(max(place + by, 0), len(order) - 1)
         if order and order[place] != self.index:
-            self.index = order[place]
-            self._curves, self._pairs = (), ()
-            self.show_all()
+            self.turn_to(order[place])
 
     def action_pane(self, by: int) -> None:
         """Go to the next pane."""
@@ -165,6 +175,9 @@ class LayerScreen(InspectScreen):
 
     def _show_curves(self) -> None:
         if not self._curves:
+            said = "no singular values are stored for this layer" if self._read else "reading ..."
+            for plot in self.query(Plot):
+                plot.show(PlotSpec(said, "rank", ()))
             return
         tasks = range(len(self._curves))
         spectra = tuple(Series(f"τ{task + 1}", self._curves[task].rank, self._curves[task].sigma) for task in tasks)

@@ -79,11 +79,6 @@ class LayersScreen(InspectScreen):
         """Start on the table."""
         self.table.focus()
 
-    def on_resize(self) -> None:
-        """Choose the columns that fit."""
-        super().on_resize()
-        self._show_columns()
-
     def show_all(self) -> None:
         self._labels = self.inspect.model.labels
         self._read_filter()

@@ -57,11 +57,6 @@ class MapScreen(InspectScreen):
         """Start on the grid."""
         self.grid.focus()
 
-    def on_resize(self) -> None:
-        """Fit the texts to the size."""
-        super().on_resize()
-        self._show_texts()
-
     def show_all(self) -> None:
         records = self.inspect.model.records
         if self._layers is not self.inspect.model.manifest:

@@ -10,6 +10,7 @@ from rich.cells import cell_len
 from rich.segment import Segment
 from rich.style import Style
 from textual import events
+from textual.geometry import Region
 from textual.message import Message
 from textual.strip import Strip
 from textual.widget import Widget
@@ -61,9 +62,12 @@ class GridMap(Widget, can_focus=True, inherit_bindings=False):
     def __init__(self, look: Callable[[Cell], Look], *, id: str | None = None) -> None:
         super().__init__(id=id)
         self._look = look
+        self._base = Style()
         self._map = BlockMap((), ())
         self._row = self._column = 0
         self._top = self._left = 0
+        self._longest = 0
+        """Cells of the longest label."""
 
     @property
     def cell(self) -> Cell:
@@ -83,6 +87,7 @@ class GridMap(Widget, can_focus=True, inherit_bindings=False):
         if grid != self._map:
             kept = self.cell
             self._map = grid
+            self._longest = max((cell_len(row.label) for row in grid.rows), default=0)
             place = grid.place_of(kept[0]) if kept else None
             self._row, self._column = place or (0, 0)
             self._show_cursor()
@@ -144,8 +149,7 @@ class GridMap(Widget, can_focus=True, inherit_bindings=False):
     @property
     def _label(self) -> int:
         """Cells that the labels take."""
-        longest = max((cell_len(row.label) for row in self._map.rows), default=0)
-        return min(longest, max(LABEL, self.size.width // 5))
+        return min(self._longest, max(LABEL, self.size.width // 5))
 
     @property
     def _width(self) -> int:
@@ -167,10 +171,18 @@ class GridMap(Widget, can_focus=True, inherit_bindings=False):
 
     def _move_to(self, row: int, column: int) -> None:
         if (row, column) != self.cursor:
+            before, view = self._row, (self._top, self._left)
             self._row, self._column = row, column
             self._show_cursor()
-            self.refresh()
+            if (self._top, self._left) == view:
+                self.refresh(*(self._lines_of(each) for each in {before, row}))
+            else:
+                self.refresh()
             self.post_message(self.Moved())
+
+    def _lines_of(self, row: int) -> Region:
+        """Where a row is drawn."""
+        return Region(0, 1 + (row - self._top) * self._height, self.size.width, self._height)
 
     def _show_cursor(self) -> None:
         rows, columns = self._in_view
@@ -179,9 +191,14 @@ class GridMap(Widget, can_focus=True, inherit_bindings=False):
         self._left = min(max(self._left, self._column - columns + 1), self._column)
         self._left = max(min(self._left, self._map.columns - columns), 0)
 
+    def render_lines(self, crop: Region) -> list[Strip]:
+        """Draw some lines, with the style looked up once for all of them."""
+        self._base = self.rich_style
+        return super().render_lines(crop)
+
     def render_line(self, y: int) -> Strip:
         """Draw the numbers of the blocks, or one row."""
-        base = self.rich_style
+        base = self._base
         if y == 0:
             segments = [Segment(self._head(), base + self.get_component_rich_style("grid-map--head"))]
         elif (row := self._top + (y - 1) // self._height) < len(self._map.rows):

@@ -33,7 +33,6 @@ class RecipeTable(RowTable):
 
     def on_resize(self) -> None:
         """Choose the columns that fit."""
-        super().on_resize()
         width = self.size.width
         words = [Column("words", "", 36, "left")] if width >= 110 else [Column("words", "", 15, "left")]
         self.set_columns(

@@ -73,6 +73,7 @@ class RowTable(ScrollView, can_focus=True, inherit_bindings=False):
     def __init__(self, cell: Callable[[int, str, int], Text], *, id: str | None = None, header: bool = True) -> None:
         super().__init__(id=id)
         self._cell = cell
+        self._base = Style()
         self._top = 1 if header else 0
         self._columns: tuple[Column, ...] = ()
         self._rows: list[int] = []
@@ -174,9 +175,14 @@ class RowTable(ScrollView, can_focus=True, inherit_bindings=False):
         super().notify_style_update()
         self.refresh()
 
+    def render_lines(self, crop: Region) -> list[Strip]:
+        """Draw some lines, with the style looked up once for all of them."""
+        self._base = self.rich_style
+        return super().render_lines(crop)
+
     def render_line(self, y: int) -> Strip:
         """Draw the header or one row."""
-        base = self.rich_style
+        base = self._base
         width = self.size.width
         if y < self._top:
             return self._strip(self._header(), base + self.get_component_rich_style("row-table--header"), width)
