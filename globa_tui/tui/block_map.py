@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from globa_tui.diagnostics import printable
@@ -29,7 +30,7 @@ class MapRow:
     cells: tuple[Cell, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class BlockMap:
     """The grid; every row has one cell per column, perhaps an empty one."""
 
@@ -38,23 +39,33 @@ class BlockMap:
     rows: tuple[MapRow, ...]
     """The rows of tensors outside all blocks come last."""
 
-    @property
+    @cached_property
     def columns(self) -> int:
         """Cells of the longest row."""
         return max((len(row.cells) for row in self.rows), default=0)
 
-    @property
+    @cached_property
     def experts(self) -> int:
         """Layers in the largest cell; 1 where there are no experts."""
         return max((len(cell) for row in self.rows for cell in row.cells), default=0)
 
     def place_of(self, index: int) -> tuple[int, int] | None:
         """Row and column of a layer."""
-        for number, row in enumerate(self.rows):
-            for column, cell in enumerate(row.cells):
-                if index in cell:
-                    return number, column
-        return None
+        return self._places.get(index)
+
+    def cell_of(self, index: int) -> Cell:
+        """All layers of the cell that a layer is in; none when it is no matrix."""
+        place = self.place_of(index)
+        return self.rows[place[0]].cells[place[1]] if place else ()
+
+    @cached_property
+    def _places(self) -> dict[int, tuple[int, int]]:
+        return {
+            index: (number, column)
+            for number, row in enumerate(self.rows)
+            for column, cell in enumerate(row.cells)
+            for index in cell
+        }
 
 
 def block_map(records: Sequence[Record]) -> BlockMap:

@@ -35,6 +35,8 @@ class InspectScreen(Screen[None]):
     """Scopes of its keys, for footer, help and palette."""
     _theme = ""
     """The theme that its styles were computed for."""
+    _laid_out: Size | None = None
+    """The size that it was last arranged for."""
     _shown: tuple[object, ...] = ()
     """What of the app it showed when it last showed everything."""
 
@@ -84,7 +86,8 @@ class InspectScreen(Screen[None]):
 
     def _screen_resized(self, size: Size) -> None:
         # Textual lays a screen out at every change to it, and draws that for nothing before it draws the filled one.
-        if size != self.size:
+        if size != self._laid_out:
+            self._laid_out = size
             super()._screen_resized(size)
 
     def show_chrome(self) -> None:

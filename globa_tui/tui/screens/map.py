@@ -32,8 +32,9 @@ class MapScreen(InspectScreen):
     def __init__(self) -> None:
         super().__init__()
         self._map = BlockMap((), ())
-        self._values: dict[int, float] = {}
-        self._ends = (0.0, 0.0)
+        self._numbers: list[float | None] = []
+        self._ends: tuple[float, float] | None = None
+        """Least and largest number of a cell, when there is any."""
         self._layers: object = None
 
     def compose_body(self) -> ComposeResult:
@@ -61,8 +62,7 @@ class MapScreen(InspectScreen):
         records = self.inspect.model.records
         if self._layers is not self.inspect.model.manifest:
             self._layers, self._map = self.inspect.model.manifest, block_map(records)
-        self._values = {}
-        self._read(range(len(records)))
+        self._read()
         self.grid.show_map(self._map)
         self._show_texts()
 
@@ -71,21 +71,22 @@ class MapScreen(InspectScreen):
         self.grid.refresh()
         self._show_texts()
 
-    def _read(self, changed: Collection[int]) -> None:
-        """Take over the numbers of these layers, and find the ends of the scale."""
-        metric, records = self.metric, self.inspect.model.records
-        for index in changed:
-            value = metric.value(records[index])
-            if value is None:
-                self._values.pop(index, None)
-            else:
-                self._values[index] = value
-        means = [mean for row in self._map.rows for cell in row.cells if (mean := self._mean(cell)) is not None]
-        self._ends = (min(means), max(means)) if means else (0.0, 0.0)
+    def _read(self, changed: Collection[int] | None = None) -> None:
+        """Take over the numbers, and find the ends of the scale: over all cells, or wider for these layers."""
+        self._numbers = self.inspect.model.numbers(self.metric.key)
+        if changed is None:
+            cells = (cell for row in self._map.rows for cell in row.cells)
+        else:
+            cells = (self._map.cell_of(index) for index in changed)
+        means = [mean for cell in cells if (mean := self._mean(cell)) is not None]
+        means += [] if changed is None or self._ends is None else self._ends
+        self._ends = (min(means), max(means)) if means else None
 
     def _mean(self, cell: Cell) -> float | None:
         """The number of a cell: of its layer, or the mean over its experts."""
-        known = [value for index in cell if (value := self._values.get(index)) is not None]
+        if len(cell) == 1:
+            return self._numbers[cell[0]]
+        known = [value for index in cell if (value := self._numbers[index]) is not None]
         return sum(known) / len(known) if known else None
 
     def _look(self, cell: Cell) -> Look:
@@ -94,7 +95,9 @@ class MapScreen(InspectScreen):
         if any(records[index]["status"] == "failed" for index in cell):
             return Look(None, "!", marked)
         mean = self._mean(cell)
-        return Look(None, "·", marked) if mean is None else Look(level_of(mean, *self._ends), marked=marked)
+        if mean is None or self._ends is None:
+            return Look(None, "·", marked)
+        return Look(level_of(mean, *self._ends), marked=marked)
 
     @on(GridMap.Moved)
     def describe(self) -> None:
@@ -110,7 +113,11 @@ class MapScreen(InspectScreen):
 
     def _largest(self, cell: Cell) -> int:
         failed = [index for index in cell if self.inspect.model.records[index]["status"] == "failed"]
-        return failed[0] if failed else max(cell, key=lambda index: self._values.get(index, float("-inf")))
+        return failed[0] if failed else max(cell, key=self._rank)
+
+    def _rank(self, index: int) -> float:
+        number = self._numbers[index]
+        return float("-inf") if number is None else number
 
     def action_metric(self, by: int) -> None:
         """Show the next metric, or the one before."""
@@ -161,7 +168,7 @@ class MapScreen(InspectScreen):
 
     def tabs_right(self) -> Text:
         marks = len(self.inspect.marks)
-        shown = len(self._values)
+        shown = len(self._numbers) - self._numbers.count(None)
         text = Text(f"{marks} marked  " if marks else "", "bold yellow")
         text.append(f"{shown}/{self.inspect.model.counts.total} ", "not bold default")
         return text
@@ -179,7 +186,7 @@ class MapScreen(InspectScreen):
             return Text(" Reading the index ..." if not self.inspect.model.loaded else " No matrices.", STYLES["dim"])
         # Where there is no line for the title.
         text = Text(f" {metric.title}  " if self.size.height < 24 else " ", no_wrap=True)
-        if self._values:
+        if self._ends:
             low, high = self._ends
             text.append(f"{metric.text(low)} ")
             for shade in ramp(has_colours(self.app))[:: 1 if self.size.width >= 100 else 2]:
