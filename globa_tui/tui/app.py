@@ -41,7 +41,7 @@ from globa_tui.tui.typed import TypedKeys
 from store.run import run_folder
 
 if TYPE_CHECKING:
-    from globa_tui.jobs.protocol import Command
+    from globa_tui.jobs.protocol import Command, Kind
     from globa_tui.jobs.settings import AnalysisRequest
     from globa_tui.recipe import Recipe
 
@@ -103,6 +103,8 @@ class InspectApp(App[int]):
         """Layers that were marked."""
         self.finished: deque[int] = deque(maxlen=100)
         """Layers that were analysed last, the newest at the end."""
+        self.logs: dict[Kind, str] = {}
+        """End of the log of each job, as last read."""
         self.last_words: list[str] = []
         self._typed = TypedKeys(self, super().on_event)
 
@@ -239,15 +241,26 @@ class InspectApp(App[int]):
         for screen in self._screens():
             screen.show_all()
 
-    @on(LayerRead)
     @on(LogRead)
+    def keep_log(self, read: LogRead) -> None:
+        """Keep the end of a log for all screens that show it."""
+        self.logs[read.kind] = read.text
+        self.pass_on(read)
+
+    @on(LayerRead)
     @on(OutputChecked)
     @on(RecipeOpened)
-    @on(TextWritten)
     def pass_on(self, answer: Answer) -> None:
         """Give an answer to the screens that may have asked."""
         for screen in self._screens():
             screen.show_answer(answer)
+
+    @on(TextWritten)
+    def say_where(self, answer: TextWritten) -> None:
+        """Say where something was written, or ask whether to replace what is there."""
+        from globa_tui.tui.writing import tell_written
+
+        tell_written(self, answer)
 
     @on(Trouble)
     def show_trouble(self, trouble: Trouble) -> None:
@@ -342,6 +355,24 @@ class InspectApp(App[int]):
 
         if not isinstance(self.screen, HelpScreen):
             self.push_screen(HelpScreen(scopes_of(self.screen), self.user_keys))
+
+    def action_export(self) -> None:
+        """Write the layers that the screen shows to a file."""
+        from globa_tui.tui.exports import export_text
+        from globa_tui.tui.writing import ask_place
+
+        rows = self.screen.rows_shown() if isinstance(self.screen, InspectScreen) else ()
+        if not rows:
+            self.notify("There are no layers on this screen to write to a file.", markup=False, severity="warning")
+            return
+        records = [self.model.records[row] for row in rows]
+        several = f"{len(records)} layers" if len(records) > 1 else "this layer"
+        ask_place(
+            self,
+            f"Write {several} to the file (.csv, or .json)",
+            "layers.csv" if len(records) > 1 else "layer.json",
+            lambda place: export_text(place, records),
+        )
 
     def action_pause(self) -> None:
         """Pause the job in the header, or resume it."""

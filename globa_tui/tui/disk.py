@@ -115,9 +115,9 @@ class Disk:
         """Read a recipe that a person named."""
         self._ask("recipe", lambda: [self._open_recipe(place)])
 
-    def write_text(self, place: Path, text: str, *, overwrite: bool = False) -> None:
+    def write_text(self, place: Path, text: Callable[[], str], *, overwrite: bool = False) -> None:
         """Write a text to a file that a person named; one that is there is replaced only on demand."""
-        self._ask("recipe", lambda: [_write_text(place, text, overwrite=overwrite)])
+        self._ask("recipe", lambda: [_write_text(place, text(), overwrite=overwrite)])
 
     def check_output(self, out: Path, layers: list[Any], dtype: str | None) -> None:
         """Look at the place where a merge would go."""

@@ -97,7 +97,7 @@ class OutputChecked(Message):
     """Whether something is there already that could be replaced."""
 
 
-Answer = LayerRead | LogRead | OutputChecked | RecipeOpened | TextWritten
+Answer = LayerRead | LogRead | OutputChecked | RecipeOpened
 """What a screen may have asked of the disk thread."""
 
 

@@ -1,8 +1,8 @@
 """Keys one after the other, so that a burst of them reaches the screens that it leads to.
 
 Textual gives a key to whatever has the focus when the key arrives, and changes screen and focus later, by messages: of
-keys that come together (typed ahead, pasted, replayed over a slow link) those behind a change of screen would go to the old
-one. Here the next key waits until the one before it has been dealt with.
+keys that come together (typed ahead, pasted, replayed over a slow link) those behind a change of screen would go to the
+old one. Here the next key waits until the one before it has been dealt with.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from rich.text import Text
@@ -122,6 +122,10 @@ class InspectScreen(Screen[None]):
 
     def show_answer(self, answer: Answer) -> None:
         """Show something that was asked of the disk thread."""
+
+    def rows_shown(self) -> Sequence[int]:
+        """Layers that the screen shows, in their order, for writing them to a file."""
+        return ()
 
     def close_detail(self) -> bool:
         """Leave a filter or another transient state; returns whether there was one."""

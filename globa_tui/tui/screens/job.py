@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, ClassVar
 
 from rich.text import Text
@@ -33,7 +33,6 @@ class JobScreen(InspectScreen):
     def __init__(self) -> None:
         super().__init__()
         self._log_kind: Kind = "analyze"
-        self._logs: dict[Kind, str] = {}
 
     def compose_body(self) -> ComposeResult:
         with Horizontal(id="jobs"):
@@ -81,8 +80,10 @@ class JobScreen(InspectScreen):
 
     def show_answer(self, answer: Answer) -> None:
         if isinstance(answer, LogRead):
-            self._logs[answer.kind] = answer.text
             self._show_log()
+
+    def rows_shown(self) -> Sequence[int]:
+        return self.query_one("#failed", RowTable).rows
 
     def on_resize(self) -> None:
         """Show as many lines of the log as there is room for."""
@@ -139,7 +140,7 @@ class JobScreen(InspectScreen):
     def _show_log(self) -> None:
         pane = self.query_one("#log", Pane)
         pane.border_title = "Log of the merge" if self._log_kind == "merge" else "Log of the analysis"
-        lines = [printable(line) for line in self._logs.get(self._log_kind, "").splitlines() if line.strip()]
+        lines = [printable(line) for line in self.inspect.logs.get(self._log_kind, "").splitlines() if line.strip()]
         room = 14 if self.size.height >= 36 else 4
         shown = "\n".join(lines[-room:]) if lines else "Nothing was written to it."
         pane.show(Text(shown, "" if lines else STYLES["dim"], no_wrap=True, overflow="ellipsis"))

@@ -13,8 +13,9 @@ from textual.widget import Widget
 from globa_tui.diagnostics import printable
 from globa_tui.tui.bindings import Scope, bindings
 from globa_tui.tui.curves import Curve
+from globa_tui.tui.failure import failure_text
 from globa_tui.tui.ink import has_colours
-from globa_tui.tui.messages import Answer, LayerRead
+from globa_tui.tui.messages import Answer, LayerRead, LogRead
 from globa_tui.tui.metrics import METRICS, SHORT_WORDS, TYPES, Record, general, percent
 from globa_tui.tui.pair_texts import highest, ranks_text, similarity_text, types_text
 from globa_tui.tui.pictures import PairPicture
@@ -103,6 +104,10 @@ class LayerScreen(InspectScreen):
             if self.is_current:
                 self._show_anew()
 
+    def on_screen_suspend(self) -> None:
+        """Stop reading the log."""
+        self.inspect.disk.follow_log(None)
+
     @property
     def record(self) -> Record:
         """The layer's record."""
@@ -116,7 +121,7 @@ class LayerScreen(InspectScreen):
         self.query_one("#layer-facts", Line).show(
             Text.assemble(" ", note_of(record), self.inspect.own_words(self.index))
         )
-        self.query_one("#numbers-text", Pane).show(numbers_text(record, self.inspect.model.tasks))
+        self._show_numbers()
         narrow = self.size.width >= 120 and self.size.height >= 36
         self.query_one("#patterns-text", Pane).show(patterns_text(record, 9 if narrow else 24, words=not narrow))
         self.query_one("#angles-text", Pane).show(angles_text(record, 10 if narrow else 26))
@@ -129,10 +134,15 @@ class LayerScreen(InspectScreen):
             self.show_all()
 
     def show_answer(self, answer: Answer) -> None:
-        if isinstance(answer, LayerRead) and answer.index == self.index:
+        if isinstance(answer, LogRead):
+            self._show_numbers()
+        elif isinstance(answer, LayerRead) and answer.index == self.index:
             self._read, self._curves, self._pairs = True, answer.curves, answer.pairs
             self._show_curves()
             self._show_pair()
+
+    def rows_shown(self) -> Sequence[int]:
+        return [self.index]
 
     def action_step(self, by: int) -> None:
         """Go to the next layer in the order of the table."""
@@ -160,6 +170,15 @@ class LayerScreen(InspectScreen):
             return
         self._pair += 1
         self._show_pair()
+
+    def _show_numbers(self) -> None:
+        record, failed = self.record, self.record.get("status") == "failed"
+        self.inspect.disk.follow_log("analyze" if failed else None)
+        logs = self.inspect.logs
+        text = (
+            failure_text(record, logs.get("analyze", "")) if failed else numbers_text(record, self.inspect.model.tasks)
+        )
+        self.query_one("#numbers-text", Pane).show(text)
 
     def _show_pane(self) -> None:
         for name, title in PANES:

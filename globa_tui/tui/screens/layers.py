@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import ClassVar
 
 from rich.text import Text
@@ -111,6 +111,9 @@ class LayersScreen(InspectScreen):
             text.append("order is stale, s sorts ", "yellow")
         text.append(f"{shown}/{total} ")
         return text
+
+    def rows_shown(self) -> Sequence[int]:
+        return self.table.rows
 
     def close_detail(self) -> bool:
         line = self.query_one("#filter", Input)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import ClassVar
 
 from rich.style import Style
@@ -108,7 +108,7 @@ class MapScreen(InspectScreen):
     def open_cell(self) -> None:
         """Open the layer of the cell, of experts the one with the largest number."""
         if self.grid.cell:
-            self.inspect.order = [index for row in self._map.rows for cell in row.cells for index in cell]
+            self.inspect.order = list(self.rows_shown())
             self.inspect.open_layer(self._largest(self.grid.cell))
 
     def _largest(self, cell: Cell) -> int:
@@ -118,6 +118,9 @@ class MapScreen(InspectScreen):
     def _rank(self, index: int) -> float:
         number = self._numbers[index]
         return float("-inf") if number is None else number
+
+    def rows_shown(self) -> Sequence[int]:
+        return [index for row in self._map.rows for cell in row.cells for index in cell]
 
     def action_metric(self, by: int) -> None:
         """Show the next metric, or the one before."""
@@ -154,7 +157,7 @@ class MapScreen(InspectScreen):
 
     def action_mark_all(self) -> None:
         """Mark every layer of the map, or none."""
-        self.inspect.toggle_marks([index for row in self._map.rows for cell in row.cells for index in cell])
+        self.inspect.toggle_marks(self.rows_shown())
         self._show_marks()
 
     def action_recipe_of_marks(self) -> None:

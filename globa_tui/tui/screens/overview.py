@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import ClassVar
 
 from rich.text import Text
@@ -68,6 +68,9 @@ class OverviewScreen(InspectScreen):
     def open_standout(self, event: RowTable.Opened) -> None:
         """Open the layer that stands out."""
         self.inspect.open_layer(self._standouts[event.key][2])
+
+    def rows_shown(self) -> Sequence[int]:
+        return list(dict.fromkeys(index for _, _, index in self._standouts))
 
     def _hint(self) -> str:
         if not self.inspect.model.loaded:

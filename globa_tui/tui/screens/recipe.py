@@ -16,7 +16,7 @@ from globa_tui.diagnostics import printable
 from globa_tui.effect import Effect, as_array
 from globa_tui.tui.bindings import Scope, bindings
 from globa_tui.tui.edits import LIMIT, RecipeEditor
-from globa_tui.tui.messages import Answer, RecipeOpened, TextWritten
+from globa_tui.tui.messages import Answer, RecipeOpened
 from globa_tui.tui.screens.base import InspectScreen
 from globa_tui.tui.screens.targeting import Targeting
 from globa_tui.tui.status import STYLES
@@ -24,6 +24,7 @@ from globa_tui.tui.widgets.pane import Pane
 from globa_tui.tui.widgets.recipe_table import RecipeTable
 from globa_tui.tui.widgets.row_table import RowTable
 from globa_tui.tui.words import several
+from globa_tui.tui.writing import ask_place, check_place
 
 
 class RecipeScreen(Targeting, InspectScreen):
@@ -148,7 +149,7 @@ class RecipeScreen(Targeting, InspectScreen):
         """Write the recipe to a file of its own."""
         if self.editor is not None:
             recipe = self.editor.recipe
-            self._ask_place("Save the recipe as", "recipe.yaml", recipe.to_yaml())
+            ask_place(self.inspect, "Save the recipe as", "recipe.yaml", lambda _: recipe.to_yaml())
 
     def action_load(self) -> None:
         """Go on with a recipe from a file."""
@@ -166,30 +167,6 @@ class RecipeScreen(Targeting, InspectScreen):
                 self.notify(trouble, markup=False, severity="warning" if answer.recipe else "error", timeout=8)
             if answer.recipe is not None:
                 self._say("Opened", self.editor.replace(answer.recipe, str(answer.path)), "It is the same recipe.")
-        elif isinstance(answer, TextWritten):
-            self._tell_written(answer)
-
-    def _ask_place(self, question: str, name: str, text: str) -> None:
-        from globa_tui.tui.screens.ask import AskScreen
-
-        def write(place: str | None) -> None:
-            if place is not None:
-                self.inspect.disk.write_text(Path(place.strip()).expanduser(), text)
-
-        self.app.push_screen(AskScreen(question, name, check_place), write)
-
-    def _tell_written(self, answer: TextWritten) -> None:
-        from globa_tui.tui.screens.confirm import ConfirmScreen
-
-        if not answer.refused:
-            self.notify(f"Written to {printable(answer.path)}.", markup=False)
-            return
-
-        def replace(yes: bool | None) -> None:
-            if yes:
-                self.inspect.disk.write_text(answer.path, answer.text, overwrite=True)
-
-        self.app.push_screen(ConfirmScreen(f"{printable(answer.path)} is already there. Replace it?"), replace)
 
     def action_command(self) -> None:
         """Show and copy the command line that merges like this."""
@@ -202,7 +179,7 @@ class RecipeScreen(Targeting, InspectScreen):
 
         def keep(wanted: bool | None) -> None:
             if wanted:
-                self._ask_place("Write the command to the file", "merge.sh", f"{line}\n")
+                ask_place(self.inspect, "Write the command to the file", "merge.sh", lambda _: f"{line}\n")
 
         self.app.push_screen(CommandScreen(line, self.inspect.disk.recipe_file), keep)
 
@@ -257,11 +234,6 @@ def _number(value: float) -> str:
 
 def _share(value: float) -> str:
     return "-" if math.isnan(value) else f"{100 * value:.1f}%"
-
-
-def check_place(text: str) -> str | None:
-    """What is wrong with a typed path."""
-    return None if text.strip() else "give the name of a file"
 
 
 def check_coefficient(text: str) -> str | None:
