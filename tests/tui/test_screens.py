@@ -129,8 +129,15 @@ async def test_failed_layer_says_why(partial_run: Path) -> None:
     async with opened(partial_run) as (_, pilot):
         note = (await press(pilot, "3", "j", "j", "j")).splitlines()[-2]
         assert note.strip().startswith("!! NaN at row 3")
-        page = await press(pilot, "enter", "right_square_bracket")
+        log = partial_run / "jobs" / "analyze.log"
+        log.parent.mkdir(exist_ok=True)
+        log.write_text("started\nfailed: model.layers.0.self_attn.v_proj.weight\n  at the third row\x1b[2J\n")
+        page = await press(pilot, "enter")
         assert "NaN at row 3; repair the file and resume" in page
+        assert "R tries it again" in page
+        assert "where it names this layer" in page
+        assert r"at the third row\x1b[2J" in page
+        assert "started" not in page
         job = await press(pilot, "5")
         assert "model.layers.0.self_attn.v_proj" in job
         assert "NaN at row 3" in job

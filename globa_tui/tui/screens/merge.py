@@ -140,7 +140,8 @@ class MergeScreen(InspectScreen):
         if counts.pending:
             return f"{counts.pending} layers are not analysed yet; merge when the analysis is done"
         if counts.failed and not self.query_one("#merge-failed", Checkbox).value:
-            return f"{counts.failed} layers failed: resume the analysis, or tick the box above{self._first_failure()}"
+            failed = several(counts.failed, "layer")
+            return f"{failed} failed: resume the analysis, or tick the box above{self._first_failure()}"
         if self._checked is not None and self._checked.there and not self._checked.trouble and not self._replaces:
             return f"{printable(self._checked.out)} is already there; choose another name, or type {REPLACE} below"
         return None
