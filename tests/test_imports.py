@@ -21,6 +21,7 @@ COMMANDS = (
         "represent",
         "merge",
         "check",
+        "evaluate",
         "status",
         "pause",
         "resume",

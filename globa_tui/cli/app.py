@@ -14,6 +14,7 @@ from globa_tui.cli import (
     cancel,
     check,
     doctor,
+    evaluate,
     inspect,
     merge,
     open,
@@ -67,6 +68,7 @@ _add(show.show, "show", show.EXAMPLE)
 _add(represent.represent, "represent", represent.EXAMPLE)
 _add(merge.merge, "merge", merge.EXAMPLE)
 _add(check.check, "check", check.EXAMPLE)
+_add(evaluate.evaluate, "evaluate", evaluate.EXAMPLE)
 _add(status.status, "status", status.EXAMPLE)
 _add(pause.pause, "pause", pause.EXAMPLE)
 _add(resume.resume, "resume", resume.EXAMPLE)

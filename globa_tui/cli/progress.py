@@ -24,13 +24,16 @@ SECONDS_BETWEEN_LINES = 10.0
 class Display(ABC):
     """Shows how much of a whole is done."""
 
+    things = "layers"
+    """What a job counts."""
+
     @abstractmethod
     def update(self, done: float, total: float, text: str) -> None:
         """Show that `done` of `total` is reached; `text` says where."""
 
     def follow(self, progress: JobProgress) -> None:
         """Show where a job stands."""
-        text = f"{progress.done} of {progress.total} layers"
+        text = f"{progress.done} of {progress.total} {self.things}"
         text += f", {progress.failed} failed" if progress.failed else ""
         if progress.state == "paused":
             text += f", paused: {progress.message}" if progress.message else ", paused until `globa-tui resume`"
@@ -76,8 +79,15 @@ class _Bar(Display):
 
 
 @contextmanager
-def display(what: str, *, quiet: bool = False) -> Iterator[Display]:
-    """A display for the time of a ``with`` block."""
+def display(what: str, *, quiet: bool = False, things: str = "layers") -> Iterator[Display]:
+    """A display for the time of a ``with`` block; `things` are what the job counts."""
+    with _display(what, quiet=quiet) as shown:
+        shown.things = things
+        yield shown
+
+
+@contextmanager
+def _display(what: str, *, quiet: bool) -> Iterator[Display]:
     if quiet:
         yield _Silent()
     elif not sys.stderr.isatty():

@@ -1,0 +1,1 @@
+"""Measuring models: what they are measured on, how, and what is kept of it."""

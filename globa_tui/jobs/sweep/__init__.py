@@ -1,0 +1,1 @@
+"""Searching for the coefficients of a merge: candidates, searches, and models built in memory from stored factors."""

@@ -1,0 +1,193 @@
+"""What sweeps found, as it lies in a run: one journal per set of tasks, and what follows from it. Free of torch."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from globa_tui.coefficients import RecipeError
+from globa_tui.jobs.evaluation.metrics import harmonic_mean, performance, share_kept
+from globa_tui.jobs.sweep.candidate import Candidate
+from store.run.journal import SWEEPS, append_journal, read_journal
+
+FORMAT = 1
+Values = Mapping[str, Mapping[str, float | None]]
+"""Metrics by task and name."""
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One candidate and what it was measured at."""
+
+    number: int
+    candidate: Candidate
+    why: str
+    search: str
+    values: Values
+    shares: Mapping[str, float]
+    """Of every task, the performance over that of the best fine-tune."""
+    score: float
+    """Harmonic mean of the shares."""
+    seconds: float
+
+
+@dataclass(frozen=True)
+class SweepResults:
+    """Everything one journal holds."""
+
+    path: Path
+    tasks: Mapping[str, str]
+    """Name to metric."""
+    references: Mapping[str, Values]
+    """What the base and the fine-tunes were measured at."""
+    trials: tuple[Trial, ...]
+
+    @property
+    def best(self) -> Trial | None:
+        """The trial of the highest score; of equals the first."""
+        return max(self.trials, key=lambda trial: trial.score, default=None)
+
+    @property
+    def front(self) -> frozenset[int]:
+        """Numbers of the trials that no other beats in one task without losing in another."""
+        points = [tuple(trial.shares[task] for task in self.tasks) for trial in self.trials]
+        return frozenset(self.trials[place].number for place in pareto_front(points))
+
+    def reference(self, task: str) -> float | None:
+        """The best that a fine-tune reaches in a task."""
+        return best_reference(self.references, task, self.tasks[task])
+
+
+def best_reference(references: Mapping[str, Values], task: str, metric: str) -> float | None:
+    """The value of the best fine-tune in a task; the base does not count."""
+    found = [values.get(task, {}).get(metric) for name, values in references.items() if name != "base"]
+    return max(found, key=lambda value: performance(metric, value), default=None)
+
+
+def pareto_front(points: Sequence[Sequence[float]]) -> list[int]:
+    """Places of the points that no other dominates: none is as high everywhere and higher somewhere."""
+
+    def dominated(point: Sequence[float]) -> bool:
+        return any(
+            all(a >= b for a, b in zip(other, point, strict=True)) and tuple(other) != tuple(point) for other in points
+        )
+
+    return [place for place, point in enumerate(points) if not dominated(point)]
+
+
+def journal_path(run: Path, identity: Mapping[str, Any]) -> Path:
+    """The journal of candidates that were measured alike: same run, data, metrics and settings."""
+    digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
+    return run / SWEEPS / f"{digest[:12]}.jsonl"
+
+
+def find_journals(run: Path) -> list[Path]:
+    """All journals of a run, the one written last first."""
+    try:
+        found = [path for path in (run / SWEEPS).glob("*.jsonl") if not path.is_symlink()]
+        return sorted(found, key=lambda path: path.stat().st_mtime_ns, reverse=True)
+    except OSError:
+        return []
+
+
+def read_results(path: Path) -> SweepResults | None:
+    """Read a journal; None when it has no head. Lines that are not a sweep's are left out."""
+    records = read_journal(path)
+    tasks: dict[str, str] = {}
+    references: dict[str, Values] = {}
+    found: dict[str, tuple[Candidate, Mapping[str, Any]]] = {}
+    for record in records:
+        if record.get("format") == FORMAT and isinstance(record.get("tasks"), list):
+            tasks = {str(t["name"]): str(t["metric"]) for t in record["tasks"] if isinstance(t, dict) and "metric" in t}
+        elif isinstance(record.get("reference"), str):
+            references[record["reference"]] = _values(record)
+        elif isinstance(record.get("candidate"), dict):
+            try:
+                candidate = Candidate.from_dict(record["candidate"])
+            except RecipeError:
+                continue
+            found.setdefault(candidate.key(), (candidate, record))
+    if not tasks:
+        return None
+    best = {task: best_reference(references, task, metric) for task, metric in tasks.items()}
+    trials = (_trial(number, *pair, tasks, best) for number, pair in enumerate(found.values(), 1))
+    return SweepResults(path, tasks, references, tuple(trials))
+
+
+def _trial(
+    number: int,
+    candidate: Candidate,
+    record: Mapping[str, Any],
+    tasks: Mapping[str, str],
+    best: Mapping[str, float | None],
+) -> Trial:
+    values = _values(record)
+    shares = {task: share_kept(metric, values.get(task, {}).get(metric), best[task]) for task, metric in tasks.items()}
+    seconds = record.get("seconds")
+    return Trial(
+        number=number,
+        candidate=candidate,
+        why=str(record.get("why", "")),
+        search=str(record.get("search", "")),
+        values=values,
+        shares=shares,
+        score=harmonic_mean(shares.values()),
+        seconds=float(seconds) if isinstance(seconds, int | float) else 0.0,
+    )
+
+
+def _values(record: Mapping[str, Any]) -> Values:
+    """Numbers by task and metric; anything else a stranger wrote is left out."""
+    found = record.get("values")
+    tasks = found.items() if isinstance(found, dict) else ()
+    return {
+        str(task): {
+            str(name): float(value)
+            for name, value in metrics.items()
+            if isinstance(value, int | float) and not isinstance(value, bool)
+        }
+        for task, metrics in tasks
+        if isinstance(metrics, dict)
+    }
+
+
+class SweepJournal:
+    """Adds to the journal of one set of tasks, and knows what is in it."""
+
+    def __init__(self, path: Path, head: Mapping[str, Any]) -> None:
+        self.path = path
+        if read_results(path) is None:
+            append_journal(path, {"format": FORMAT, **head})
+        self.results = self._read()
+
+    def _read(self) -> SweepResults:
+        found = read_results(self.path)
+        assert found is not None, "the head was written"
+        return found
+
+    def find(self, candidate: Candidate) -> Trial | None:
+        """The trial of a candidate, when it was measured."""
+        key = candidate.key()
+        return next((trial for trial in self.results.trials if trial.candidate.key() == key), None)
+
+    def add_reference(self, name: str, values: Values) -> None:
+        """Keep what the base or a fine-tune was measured at."""
+        append_journal(self.path, {"reference": name, "values": values})
+        self.results = self._read()
+
+    def add(self, candidate: Candidate, values: Values, **about: Any) -> Trial:
+        """Keep what a candidate was measured at."""
+        append_journal(self.path, {"candidate": candidate.to_dict(), "values": values, **about})
+        self.results = self._read()
+        found = self.find(candidate)
+        assert found is not None, "it was just added"
+        return found
+
+
+def by_score(trials: Iterable[Trial]) -> list[Trial]:
+    """Trials, the best first."""
+    return sorted(trials, key=lambda trial: (-trial.score, trial.number))

@@ -1,0 +1,92 @@
+"""What a sweep is asked to do. Free of torch, so that command line and terminal interface can hold it."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from globa_tui.jobs.evaluation.settings import EvaluationSettings
+from globa_tui.jobs.settings import SettingsError
+
+Search = Literal["two-stage", "grid", "tpe"]
+SEARCHES: tuple[Search, ...] = ("two-stage", "grid", "tpe")
+
+
+@dataclass(frozen=True)
+class SweepRequest:
+    """One sweep: over which run, on which data, by which search."""
+
+    run: Path
+    """Run folder with factors; it also keeps the results."""
+    data: tuple[str, ...]
+    """Tasks, each ``PATH`` or ``NAME=PATH``; the same files as `evaluate` takes."""
+    search: Search = "two-stage"
+    trials: int = 60
+    """Candidates that tpe tries in all."""
+    grid: tuple[str, ...] = ()
+    """Axes of a grid: ``D-=0,0.8,1.2``, ``mlp:A=0,1``, ``eta=0.7,0.9`` or ``skip=0.5,1``."""
+    parts: tuple[str, ...] = ()
+    """Parts of the model with coefficients of their own in tpe: ``mlp``, ``q_proj``, ``blocks 0-7``."""
+    low: float = 0.0
+    high: float = 1.5
+    """Range of the coefficients in tpe."""
+    sweep_eta: bool = False
+    """Search η too in tpe, from 0.5 up to the run's."""
+    sweep_skip: bool = False
+    """Search the weights of what was not analysed too in tpe, within the range."""
+    metrics: Mapping[str, str] = field(default_factory=dict[str, str])
+    """The metric that a task is judged by, where it is not that of its kind."""
+    test: tuple[str, ...] = ()
+    """Files on which the winner is measured once at the end; the search never sees them."""
+    seed: int = 0
+    settings: EvaluationSettings = field(default_factory=lambda: EvaluationSettings(generate=False))
+    base: str | None = None
+    fine_tuned: tuple[str, ...] = ()
+    """Where the checkpoints of the run are now, when they have moved."""
+
+    def __post_init__(self) -> None:
+        if not self.data:
+            msg = "--data: a sweep needs at least one file to measure candidates on"
+            raise SettingsError(msg)
+        if self.search not in SEARCHES:
+            msg = f"--search is {self.search!r}; choose one of {', '.join(SEARCHES)}"
+            raise SettingsError(msg)
+        if self.search == "grid" and not self.grid:
+            msg = "--search grid needs axes: --grid 'D-=0,0.8,1.2'"
+            raise SettingsError(msg)
+        if not self.low < self.high:
+            msg = f"--range is {self.low},{self.high}: the first must be smaller"
+            raise SettingsError(msg)
+        if self.trials < 1:
+            msg = f"--trials is {self.trials}; give at least 1"
+            raise SettingsError(msg)
+
+    def to_json(self) -> str:
+        """The request as text that `from_json` reads; the runner and `resume` use it."""
+        values = dataclasses.asdict(self)
+        return json.dumps({**values, "run": str(self.run)})
+
+    @classmethod
+    def from_json(cls, text: str) -> SweepRequest:
+        """Read what `to_json` wrote.
+
+        Raises
+        ------
+        SettingsError
+            When it is something else.
+        """
+        try:
+            values: dict[str, Any] = json.loads(text)
+            settings = EvaluationSettings(**values.pop("settings"))
+            run = Path(values.pop("run"))
+            plain: dict[str, Any] = {
+                name: tuple(value) if isinstance(value, list) else value for name, value in values.items()
+            }
+            return cls(run=run, settings=settings, **plain)
+        except (TypeError, ValueError, KeyError, AttributeError) as error:
+            msg = f"not the request of a sweep ({error}); start it again with `globa-tui sweep`"
+            raise SettingsError(msg) from None
