@@ -22,6 +22,7 @@ COMMANDS = (
         "merge",
         "check",
         "evaluate",
+        "sweep",
         "status",
         "pause",
         "resume",

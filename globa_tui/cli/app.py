@@ -24,6 +24,7 @@ from globa_tui.cli import (
     resume,
     show,
     status,
+    sweep,
 )
 from globa_tui.diagnostics import ExitCode
 
@@ -69,6 +70,7 @@ _add(represent.represent, "represent", represent.EXAMPLE)
 _add(merge.merge, "merge", merge.EXAMPLE)
 _add(check.check, "check", check.EXAMPLE)
 _add(evaluate.evaluate, "evaluate", evaluate.EXAMPLE)
+_add(sweep.sweep, "sweep", sweep.EXAMPLE)
 _add(status.status, "status", status.EXAMPLE)
 _add(pause.pause, "pause", pause.EXAMPLE)
 _add(resume.resume, "resume", resume.EXAMPLE)

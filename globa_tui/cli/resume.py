@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from globa_tui.cli.options import DownloadOption, RunArgument, run_path
@@ -24,6 +25,8 @@ def resume(run: RunArgument, download: DownloadOption = False) -> None:
     if running(path):
         ask(run, "resume", "goes on")
         return
+    if _sweep_again(path):
+        return
     opened = Run.open(path)
     states = [record["status"] for record in opened.records()]
     left = states.count("pending") + states.count("failed")
@@ -33,6 +36,22 @@ def resume(run: RunArgument, download: DownloadOption = False) -> None:
     process = client.start("analyze", request_of(opened, download=download).argv(), path)
     status = client.wait_started(process, path, "analyze")
     say(f"{path}: analysis of {left} layers started (process {status.pid}); see `globa-tui status {run}`")
+
+
+def _sweep_again(path: Path) -> bool:
+    """Start the last sweep again when it ended before its end."""
+    from globa_tui.diagnostics import say
+    from globa_tui.jobs import client
+    from globa_tui.jobs.protocol import read_status
+    from globa_tui.jobs.sweep.settings import read_request
+
+    last = read_status(path, "sweep")
+    if last is None or last.state == "complete":
+        return False
+    read_request(path)
+    status = client.wait_started(client.start("sweep", ["--run", str(path)], path), path, "sweep")
+    say(f"{path}: the sweep goes on (process {status.pid}); see `globa-tui status {path}`")
+    return True
 
 
 def request_of(run: Run, *, download: bool = False) -> AnalysisRequest:

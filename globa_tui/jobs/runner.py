@@ -1,4 +1,4 @@
-"""The job process: ``python -m globa_tui.jobs.runner analyze|merge …``, started detached by `globa_tui.jobs.client`."""
+"""The job process: ``python -m globa_tui.jobs.runner analyze|merge|sweep …``; `globa_tui.jobs.client` starts it."""
 
 from __future__ import annotations
 
@@ -35,8 +35,10 @@ def main(argv: list[str] | None = None) -> int:
     try:
         if arguments.kind == "analyze":
             _analyze(arguments)
-        else:
+        elif arguments.kind == "merge":
             _merge(arguments, folder)
+        else:
+            _sweep(folder)
     except JobCancelledError:
         return ExitCode.INTERRUPTED
     except Exception as error:
@@ -73,6 +75,13 @@ def _merge(arguments: argparse.Namespace, folder: Path) -> None:
     run_merge(Recipe.read(Path(arguments.recipe)), Path(arguments.out), options, on_start=_stop_on_signal)
 
 
+def _sweep(folder: Path) -> None:
+    from globa_tui.jobs.sweep.job import run_sweep
+    from globa_tui.jobs.sweep.settings import read_request
+
+    run_sweep(read_request(folder), on_start=_stop_on_signal)
+
+
 def _stop_on_signal(reporter: Reporter) -> None:
     """SIGTERM lets the layer in work finish; SIGHUP does nothing, for the job outlives its terminal."""
     signal.signal(signal.SIGTERM, lambda number, frame: reporter.stop())
@@ -103,6 +112,8 @@ def _parser() -> argparse.ArgumentParser:
     merge.add_argument("--overwrite", action="store_true")
     merge.add_argument("--allow-failed", action="store_true")
     merge.add_argument("--no-check", action="store_true")
+    sweep = kinds.add_parser("sweep")
+    sweep.add_argument("--run", required=True, help="run whose folder holds the request and the job's status")
     return parser
 
 

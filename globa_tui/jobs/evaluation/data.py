@@ -67,9 +67,7 @@ def read_data(word: str) -> DataSet:
     DataError
         Naming the file and the line.
     """
-    named = re.fullmatch(r"([\w.+-]+)=(.+)", word, flags=re.DOTALL)
-    name, path = (named[1], Path(named[2])) if named and not Path(word).exists() else (Path(word).stem, Path(word))
-    path = path.expanduser()
+    name, path = split_name(word)
     try:
         if path.is_file() and path.stat().st_size > _LIMIT:
             msg = f"{path}: larger than {_LIMIT:,} bytes; cut it into parts"
@@ -90,6 +88,14 @@ def read_data(word: str) -> DataSet:
         msg = f"{path}: empty"
         raise DataError(msg)
     return DataSet(name, path, digest, "text", (text,))
+
+
+def split_name(word: str) -> tuple[str, Path]:
+    """Name and path of ``PATH`` or ``NAME=PATH``."""
+    named = re.fullmatch(r"([\w.+-]+)=(.+)", word, flags=re.DOTALL)
+    if named is not None and not Path(word).exists():
+        return named[1], Path(named[2]).expanduser()
+    return Path(word).stem, Path(word).expanduser()
 
 
 def read_all(words: Sequence[str]) -> list[DataSet]:

@@ -24,12 +24,11 @@ from globa_tui.jobs.sweep.judge import Bench, Judge, task_identity
 from globa_tui.jobs.sweep.model import SweepModel
 from globa_tui.jobs.sweep.results import SweepResults, Trial
 from globa_tui.jobs.sweep.search import start_search, trials_of
-from globa_tui.jobs.sweep.settings import SweepRequest
+from globa_tui.jobs.sweep.settings import REQUEST, SweepRequest
 from globa_tui.recipe import Recipe
 from store import files
 from store.run.journal import SWEEPS
 
-REQUEST = "request.json"
 BEST = "best.yaml"
 
 

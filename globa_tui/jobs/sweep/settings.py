@@ -11,8 +11,14 @@ from typing import Any, Literal
 
 from globa_tui.jobs.evaluation.settings import EvaluationSettings
 from globa_tui.jobs.settings import SettingsError
+from store import files
+from store.run.journal import SWEEPS
 
 Search = Literal["two-stage", "grid", "tpe"]
+REQUEST = "request.json"
+"""The last request, in the folder of the sweeps: what `resume` goes on with."""
+
+_LIMIT = 1 << 20
 SEARCHES: tuple[Search, ...] = ("two-stage", "grid", "tpe")
 
 
@@ -83,10 +89,26 @@ class SweepRequest:
             values: dict[str, Any] = json.loads(text)
             settings = EvaluationSettings(**values.pop("settings"))
             run = Path(values.pop("run"))
-            plain: dict[str, Any] = {
-                name: tuple(value) if isinstance(value, list) else value for name, value in values.items()
-            }
-            return cls(run=run, settings=settings, **plain)
+            for name, value in values.items():
+                values[name] = tuple(value) if isinstance(value, list) else value
+            return cls(run=run, settings=settings, **values)
         except (TypeError, ValueError, KeyError, AttributeError) as error:
             msg = f"not the request of a sweep ({error}); start it again with `globa-tui sweep`"
             raise SettingsError(msg) from None
+
+
+def read_request(run: Path) -> SweepRequest:
+    """The last request of a sweep over a run; it works on this run, wherever the folder is now.
+
+    Raises
+    ------
+    SettingsError
+        When there is none, or it cannot be read.
+    """
+    path = run / SWEEPS / REQUEST
+    try:
+        text = files.read_plain(path, _LIMIT).decode()
+    except (OSError, UnicodeDecodeError) as error:
+        msg = f"{path}: {error}; start one with `globa-tui sweep`"
+        raise SettingsError(msg) from None
+    return dataclasses.replace(SweepRequest.from_json(text), run=run)
