@@ -9,18 +9,30 @@ from collections.abc import Mapping
 from analysis.errors import OptionsError
 from analysis.merge.alignmerge_b import alignmerge_b
 from analysis.merge.alignmerge_o import ALIGNMERGE_O
+from analysis.merge.context import BLOCK, Preparation, Role, TensorContext, TensorPasses
 from analysis.merge.dare_linear import DARE_LINEAR
 from analysis.merge.dare_ties import DARE_TIES
 from analysis.merge.iso_c import ISO_C
 from analysis.merge.iso_cts import ISO_CTS
 from analysis.merge.linear import LINEAR
-from analysis.merge.method import BLOCK, MergeMethod, Parameter, Preparation, Role, TensorContext
+from analysis.merge.method import MergeMethod
+from analysis.merge.parameter import Parameter
 from analysis.merge.slerp import SLERP
 from analysis.merge.task_arithmetic import TASK_ARITHMETIC
 from analysis.merge.ties import TIES
 from analysis.merge.tsv_m import TSV_M
 
-__all__ = ["BLOCK", "METHODS", "MergeMethod", "Parameter", "Preparation", "Role", "TensorContext", "merge_method"]
+__all__ = [
+    "BLOCK",
+    "METHODS",
+    "MergeMethod",
+    "Parameter",
+    "Preparation",
+    "Role",
+    "TensorContext",
+    "TensorPasses",
+    "merge_method",
+]
 
 _ALONE = {
     method.name: method

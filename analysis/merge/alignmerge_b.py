@@ -10,7 +10,9 @@ from torch import Tensor
 
 from analysis.cross_influence import Ratio, cross_influences, direction_images, summed_influences
 from analysis.errors import OptionsError
-from analysis.merge.method import MergeMethod, Parameter, Preparation, Role, TensorContext
+from analysis.merge.context import Preparation, Role, TensorContext, TensorPasses
+from analysis.merge.method import MergeMethod
+from analysis.merge.parameter import Parameter
 from analysis.merge.triplets import RANK_CUT, RANK_TOLERANCE, cut_tolerance, leading_triplets, recomposed
 from analysis.merge.weights import task_weights
 
@@ -149,6 +151,10 @@ class AlignMergeB(MergeMethod):
             msg = f"base_method is {', '.join(sorted(names))} in one merge: those that look at the whole model need one"
             raise OptionsError(msg)
         return None
+
+    def tensor_passes(self, complete: Mapping[str, Any], tasks: int, dtype: torch.dtype) -> TensorPasses | None:
+        """Those of the base method."""
+        return self.bases[complete["base_method"]].tensor_passes(self._of_base(complete), tasks, dtype)
 
     def run(
         self, task_vectors: Sequence[Float[Tensor, "*shape"]], context: TensorContext, complete: Mapping[str, Any]

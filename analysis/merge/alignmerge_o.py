@@ -6,7 +6,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from analysis.merge.method import MergeMethod, TensorContext
+from analysis.merge.context import TensorContext
+from analysis.merge.method import MergeMethod
 from analysis.merge.triplets import (
     CUT_VARIANTS,
     EMBEDDINGS,

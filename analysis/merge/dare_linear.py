@@ -1,12 +1,16 @@
 """DARE with task arithmetic: drop at random, rescale, sum (Yu et al., 2024)."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from analysis.merge.drop import RESCALE, SEED, Rescale, drop
-from analysis.merge.method import MergeMethod, Parameter, TensorContext, present
+from analysis.merge.context import TensorContext
+from analysis.merge.drop import RESCALE, SEED, NormRatios, Rescale, drop, factors
+from analysis.merge.method import MergeMethod, always, present
+from analysis.merge.parameter import Parameter
 from analysis.merge.task_arithmetic import NORMALIZE
 from analysis.merge.weights import SCALE, WEIGHT, per_task, task_weights
 
@@ -33,7 +37,7 @@ def dare_linear(
     task_vectors
         τ_i of one tensor.
     context
-        Its name goes into the seed of the masks.
+        Its name goes into the seed of the masks; with ``rescale="norm"`` it holds what `NormRatios` found.
     weight, scale, normalize
         As in task arithmetic.
     density
@@ -53,14 +57,23 @@ def dare_linear(
     """
     tasks = len(task_vectors)
     shares = per_task("density", density, tasks, 1.0)
+    scales = factors(rescale, shares, context.found)
     weights = task_weights(weight, tasks, 1.0)
     total = sum(weights)
     factor = float(scale) / total if normalize and abs(total) >= 1e-8 else float(scale)
     merged = task_vectors[0].new_zeros(task_vectors[0].shape)
     for index, vector, one in present(task_vectors, weights):
-        kept = drop(vector, shares[index], rescale, seed, context.name, index, context.first)
+        kept = drop(vector, shares[index], scales[index], seed, context.name, index, context.first)
         merged.add_(kept, alpha=one * factor)
     return merged
+
+
+def norm_ratios(complete: Mapping[str, Any], tasks: int, dtype: torch.dtype) -> NormRatios | None:
+    """The pass over a tensor that ``rescale=norm`` needs."""
+    del dtype
+    if complete["rescale"] != "norm":
+        return None
+    return NormRatios(per_task("density", complete["density"], tasks, 1.0), complete["seed"])
 
 
 DARE_LINEAR = MergeMethod(
@@ -74,5 +87,6 @@ DARE_LINEAR = MergeMethod(
         "mergekit": {"density": (1.0,), "rescale": "norm"},
         "peft": {},
     },
-    by_entry=lambda role, complete: complete["rescale"] != "norm",
+    by_entry=always,
+    prepare_tensor=norm_ratios,
 )

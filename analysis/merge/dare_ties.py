@@ -1,17 +1,22 @@
 """DARE with TIES: drop at random, rescale, elect a sign, merge what agrees (Yu et al., 2024)."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from analysis.merge.dare_linear import DENSITY
-from analysis.merge.drop import RESCALE, SEED, Rescale, drop
-from analysis.merge.method import MergeMethod, Parameter, TensorContext
+from analysis.merge.context import TensorContext, TensorPasses
+from analysis.merge.dare_linear import DENSITY, norm_ratios
+from analysis.merge.drop import RESCALE, SEED, Rescale, drop, factors
+from analysis.merge.method import MergeMethod, always
+from analysis.merge.parameter import Parameter
 from analysis.merge.signs import Combine, Elect, Vectors, combine_agreeing, sign_votes
 from analysis.merge.ties import COMBINE, ELECT, TRIM, trimmed
+from analysis.merge.trim import TensorTrim
 from analysis.merge.weights import SCALE, WEIGHT, per_task, task_weights
 from analysis.merge.whole_model import WholeModelTrim
 
@@ -64,10 +69,46 @@ def _sources(
     task_vectors: Sequence[Tensor], context: TensorContext, *, density: Any, rescale: Rescale, seed: int, **_: Any
 ) -> Vectors:
     shares = per_task("density", density, len(task_vectors), 1.0)
+    scales = factors(rescale, shares, context.found.norms if isinstance(context.found, DropPasses) else None)
     return [
-        partial(drop, vector, shares[model], rescale, seed, context.name, model, context.first)
+        partial(drop, vector, shares[model], scales[model], seed, context.name, model, context.first)
         for model, vector in enumerate(task_vectors)
     ]
+
+
+class DropPasses:
+    """Passes over one tensor: first for the norms that the drop restores, then for the trim of what it left.
+
+    Parameters
+    ----------
+    complete, tasks, dtype
+        Parameters of the tensor, number of models, dtype of the task vectors.
+    """
+
+    def __init__(self, complete: Mapping[str, Any], tasks: int, dtype: torch.dtype) -> None:
+        self.norms = norm_ratios(complete, tasks, dtype)
+        trim = complete["trim"] == "tensor"
+        shares = per_task("trim_density", complete["trim_density"], tasks, 1.0)
+        self.trim = TensorTrim(shares, dtype, partial(_sources, **complete)) if trim else None
+
+    @property
+    def done(self) -> bool:
+        """Whether the tensor can be merged."""
+        return self._at is None
+
+    def see(self, task_vectors: Sequence[Float[Tensor, "*shape"]], context: TensorContext) -> None:
+        """Take in the next part."""
+        if self._at is not None:
+            self._at.see(task_vectors, replace(context, found=self))
+
+    def end_pass(self) -> None:
+        """Go on to the next pass."""
+        if self._at is not None:
+            self._at.end_pass()
+
+    @property
+    def _at(self) -> TensorPasses | None:
+        return next((one for one in (self.norms, self.trim) if one is not None and not one.done), None)
 
 
 def _trimmed(
@@ -82,8 +123,13 @@ def _trimmed(
     weights = task_weights(weight, len(task_vectors), 1.0)
     shares = per_task("trim_density", trim_density, len(task_vectors), 1.0)
     numbers = [number for number, one in enumerate(weights) if one != 0.0]
-    vectors = trimmed(_sources(task_vectors, context, **parameters), context, shares, trim, numbers)
+    sources = _sources(task_vectors, context, **parameters)
+    vectors = trimmed(sources, _with_trim(context), shares, trim, numbers)
     return vectors, [weights[number] for number in numbers]
+
+
+def _with_trim(context: TensorContext) -> TensorContext:
+    return replace(context, found=context.found.trim) if isinstance(context.found, DropPasses) else context
 
 
 def _votes(task_vectors: Sequence[Tensor], context: TensorContext, *, elect: Elect, **parameters: Any) -> Tensor:
@@ -109,8 +155,7 @@ DARE_TIES = MergeMethod(
         "mergekit": {**_AS_A_PLUG_IN, "density": (1.0,), "rescale": "norm", "elect": "weighted", "combine": "sum"},
         "peft": {**_AS_A_PLUG_IN, "elect": "total", "combine": "count"},
     },
-    by_entry=lambda role, complete: (
-        complete["rescale"] != "norm" and (complete["trim"] == "global" or complete["trim_density"] == (1.0,))
-    ),
+    by_entry=always,
     prepare=_prepare,
+    prepare_tensor=DropPasses,
 )

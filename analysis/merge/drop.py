@@ -1,13 +1,15 @@
 """Dropping entries of a task vector at random, and making up for it (DARE)."""
 
 import hashlib
+from collections.abc import Sequence
 from typing import Literal
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from analysis.merge.method import BLOCK, Parameter
+from analysis.merge.context import BLOCK, TensorContext
+from analysis.merge.parameter import Parameter
 
 Rescale = Literal["inverse", "norm", "none"]
 
@@ -43,27 +45,63 @@ def keep_mask(
 def drop(
     vector: Float[Tensor, "*shape"],
     density: float,
-    rescale: Rescale,
+    factor: float,
     seed: int,
     name: str,
     model: int,
     first: int = 0,
 ) -> Float[Tensor, "*shape"]:
-    """Compute ``τ̂ = s · m ⊙ τ`` with a random mask m and ``s = 1/density`` (``inverse``) or ``‖τ‖₁/‖m⊙τ‖₁`` (``norm``).
+    """Compute ``τ̂ = s · m ⊙ τ`` with a random mask m and the factor s.
 
     References
     ----------
-    Yu et al., Language models are super Mario, ICML 2024, equation 2; ``norm`` is mergekit's rule.
+    Yu et al., Language models are super Mario, ICML 2024, equation 2.
     """
     if density >= 1.0:
         return vector
     mask = keep_mask(vector.shape, density, seed, name, model, first).to(vector.device)
     kept = torch.where(mask, vector, torch.zeros_like(vector))
-    if rescale == "inverse":
-        return kept.div_(density)
+    return kept if factor == 1.0 else kept.mul_(factor)
+
+
+class NormRatios:
+    """One pass over a tensor for ``s = ‖τ‖₁/‖m⊙τ‖₁`` of each model, mergekit's rule.
+
+    Parameters
+    ----------
+    shares
+        Density of each model.
+    seed
+        Of the masks.
+    """
+
+    def __init__(self, shares: Sequence[float], seed: int) -> None:
+        self._shares, self._seed = shares, seed
+        self._sums = [[0.0, 0.0] for _ in shares]
+        self.done = False
+        """Whether every part was seen."""
+
+    def see(self, task_vectors: Sequence[Float[Tensor, "*shape"]], context: TensorContext) -> None:
+        """Add up the magnitudes of the next part, before and after the drop."""
+        for model, (vector, share, sums) in enumerate(zip(task_vectors, self._shares, self._sums, strict=True)):
+            if share < 1.0:
+                kept = drop(vector, share, 1.0, self._seed, context.name, model, context.first)
+                sums[0] += float(vector.abs().sum(dtype=torch.float64))
+                sums[1] += float(kept.abs().sum(dtype=torch.float64))
+
+    def end_pass(self) -> None:
+        """All parts were seen."""
+        self.done = True
+
+    def ratio(self, model: int) -> float:
+        """The factor of one model; mergekit leaves a norm as small as 1e-7 alone."""
+        before, after = self._sums[model]
+        return before / after if before > 1e-7 and after > 1e-7 else 1.0
+
+
+def factors(rescale: Rescale, shares: Sequence[float], found: object) -> list[float]:
+    """The factor s of every model: 1/density (``inverse``), what `NormRatios` found (``norm``), or 1 (``none``)."""
     if rescale == "norm":
-        before, after = (float(one.abs().sum(dtype=torch.float64)) for one in (vector, kept))
-        # mergekit leaves a norm this small alone.
-        if before > 1e-7 and after > 1e-7:
-            kept.mul_(before / after)
-    return kept
+        assert isinstance(found, NormRatios), "rescale=norm needs a pass over the tensor"
+        return [found.ratio(model) for model in range(len(shares))]
+    return [1.0 / share if rescale == "inverse" else 1.0 for share in shares]

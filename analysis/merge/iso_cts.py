@@ -6,7 +6,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from analysis.merge.method import MergeMethod, Parameter, TensorContext
+from analysis.merge.context import TensorContext
+from analysis.merge.method import MergeMethod
+from analysis.merge.parameter import Parameter
 from analysis.merge.triplets import (
     CUT_VARIANTS,
     EMBEDDINGS,

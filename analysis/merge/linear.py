@@ -6,7 +6,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from analysis.errors import OptionsError
-from analysis.merge.method import MergeMethod, Parameter, TensorContext, always
+from analysis.merge.context import TensorContext
+from analysis.merge.method import MergeMethod, always
+from analysis.merge.parameter import Parameter
 from analysis.merge.task_arithmetic import task_arithmetic
 from analysis.merge.weights import WEIGHT, task_weights
 

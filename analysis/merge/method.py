@@ -1,132 +1,23 @@
 """What a merge method is: its one signature, its parameters, and what it may know of a tensor."""
 
-import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import Any
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from analysis.errors import OptionsError
-
-Role = Literal["matrix", "embedding", "vector", "other"]
-"""What a tensor is: a 2-D weight of a linear map, an embedding or output head, a 1-D tensor, or anything else."""
-
-BLOCK = 1 << 22
-"""Entries that are merged at a time where entries do not depend on each other."""
-
-ParameterKind = Literal["number", "numbers", "integer", "flag", "word"]
-
-
-@dataclass(frozen=True)
-class TensorContext:
-    """What a method may know of the tensor whose task vectors it merges."""
-
-    name: str = ""
-    """Name in the base checkpoint; with a method's seed and the model's number it decides random masks."""
-    role: Role = "matrix"
-    base: Float[Tensor, "..."] | None = None
-    """W0 in the dtype of the task vectors, for methods that act on whole weights."""
-    prepared: object = None
-    """What the method's first passes over the checkpoint found, see `Preparation`."""
-    first: int = 0
-    """Place of the first entry in the whole tensor, for a part of a tensor as `MergeMethod.by_entry` allows; a multiple
-    of `BLOCK`."""
-
-
-@dataclass(frozen=True)
-class Parameter:
-    """One parameter of a method: how it is read, and what raising it does."""
-
-    name: str
-    kind: ParameterKind
-    default: Any
-    summary: str
-    low: float = -math.inf
-    high: float = math.inf
-    open_low: bool = False
-    """Whether `low` itself is outside the range."""
-    words: tuple[str, ...] = ()
-    """Words that are allowed; for a number, besides numbers."""
-
-    def read(self, value: object) -> Any:
-        """Check one value and give it its type.
-
-        Raises
-        ------
-        OptionsError
-            Naming the parameter, the value and what is allowed.
-        """
-        if isinstance(value, str) and value.replace("-", "_").lower() in self.words:
-            return value.replace("-", "_").lower()
-        if self.kind == "flag" and isinstance(value, bool):
-            return value
-        if self.kind == "numbers" and isinstance(value, int | float | Sequence) and not isinstance(value, str):
-            values = tuple(value) if isinstance(value, Sequence) else (value,)
-            if all(map(self._in_range, values)):
-                return tuple(float(one) for one in values)
-        if self.kind == "number" and self._in_range(value):
-            return float(value)  # type: ignore[arg-type]
-        if self.kind == "integer" and self._in_range(value) and value == int(value):  # type: ignore[call-overload]
-            return int(value)  # type: ignore[call-overload]
-        msg = f"{self.name} is {value!r:.80}: it must be {self.allowed}"
-        raise OptionsError(msg)
-
-    @property
-    def allowed(self) -> str:
-        """What the parameter may be, in words."""
-        if self.kind == "flag":
-            return "true or false"
-        words = list(self.words)
-        if self.kind != "word":
-            what = "a whole number" if self.kind == "integer" else "a number"
-            what += ", for all models or for each" if self.kind == "numbers" else ""
-            words.append(f"{what}{self._range()}")
-        return " or ".join(words)
-
-    def _range(self) -> str:
-        if math.isinf(self.low) and math.isinf(self.high):
-            return ""
-        if math.isinf(self.high):
-            return f" {'above' if self.open_low else 'from'} {self.low:g}"
-        return f" in {'(' if self.open_low else '['}{self.low:g}, {self.high:g}]"
-
-    def _in_range(self, value: object) -> bool:
-        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-            return False
-        return (self.low < value if self.open_low else self.low <= value) and value <= self.high
-
-
-@runtime_checkable
-class Preparation(Protocol):
-    """Passes over the whole checkpoint before the merge, in memory that does not grow with it.
-
-    Every pass shows every floating tensor once, in any order, and then calls `end_pass`.
-    """
-
-    @property
-    def passes(self) -> int:
-        """How many passes are needed."""
-        ...
-
-    def see(
-        self,
-        task_vectors: Sequence[Float[Tensor, "*shape"]],
-        context: TensorContext,
-        parameters: Mapping[str, Any],
-    ) -> None:
-        """Take in one tensor; `parameters` are complete."""
-        ...
-
-    def end_pass(self) -> None:
-        """Draw the conclusion of a pass."""
-        ...
-
+from analysis.merge.context import Preparation, Role, TensorContext, TensorPasses, in_parts
+from analysis.merge.parameter import Parameter
 
 Prepare = Callable[[Sequence[Mapping[str, Any]], int], Preparation | None]
 """From the complete parameters of all tensors and the number of models to the passes that they need."""
+
+PrepareTensor = Callable[[Mapping[str, Any], int, torch.dtype], TensorPasses | None]
+"""From the complete parameters of a tensor, the number of models and the working dtype to the passes that it needs."""
 
 ByEntry = Callable[[Role, Mapping[str, Any]], bool]
 
@@ -162,9 +53,12 @@ class MergeMethod:
     models: int | None = None
     """How many models it takes; None for any number."""
     by_entry: ByEntry = _never
-    """Whether a tensor of a role may be merged in parts of its flat entries, with these complete parameters."""
+    """Whether a tensor of a role may be merged in parts of its flat entries, with these complete parameters; where
+    `prepare_tensor` gives passes, after these."""
     prepare: Prepare | None = None
     """First passes over the checkpoint, for methods that look at the model as a whole."""
+    prepare_tensor: PrepareTensor | None = None
+    """Passes over one tensor, for methods that look at a tensor as a whole and then at its entries."""
 
     def known(self, given: Mapping[str, Any]) -> dict[str, Parameter]:
         """The parameters it takes, by name; for a method on top of another, also that one's."""
@@ -217,6 +111,10 @@ class MergeMethod:
         """The passes over the checkpoint that a merge with these parameters needs first; None for none."""
         return self.prepare(complete, tasks) if self.prepare is not None else None
 
+    def tensor_passes(self, complete: Mapping[str, Any], tasks: int, dtype: torch.dtype) -> TensorPasses | None:
+        """The passes over one tensor that it needs before it is merged in parts; None for none."""
+        return self.prepare_tensor(complete, tasks, dtype) if self.prepare_tensor is not None else None
+
     def merge(
         self,
         task_vectors: Sequence[Float[Tensor, "*shape"]],
@@ -236,7 +134,14 @@ class MergeMethod:
     def run(
         self, task_vectors: Sequence[Float[Tensor, "*shape"]], context: TensorContext, complete: Mapping[str, Any]
     ) -> Float[Tensor, "*shape"]:
-        """Merge with parameters that `complete` has filled in."""
+        """Merge with parameters from `complete`; passes over the tensor come first, unless the context has them."""
+        if context.found is None:
+            passes = self.tensor_passes(complete, len(task_vectors), task_vectors[0].dtype)
+            while passes is not None and not passes.done:
+                for vectors, part in in_parts(task_vectors, context):
+                    passes.see(vectors, part)
+                passes.end_pass()
+            context = replace(context, found=passes)
         return self.function(task_vectors, context, **complete)
 
 

@@ -6,7 +6,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from analysis.merge.method import MergeMethod, Parameter, TensorContext, always, present
+from analysis.merge.context import TensorContext
+from analysis.merge.method import MergeMethod, always, present
+from analysis.merge.parameter import Parameter
 from analysis.merge.weights import SCALE, WEIGHT, task_weights
 
 NORMALIZE = Parameter("normalize", "flag", False, "divide by Σ w_i, unless that is 0")

@@ -4,13 +4,16 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from analysis.errors import OptionsError
-from analysis.merge.method import MergeMethod, Parameter, TensorContext
+from analysis.merge.context import TensorContext
+from analysis.merge.method import MergeMethod, always
+from analysis.merge.parameter import Parameter
 from analysis.merge.signs import Combine, Elect, Vectors, combine_agreeing, sign_votes
-from analysis.merge.trim import trim_above, trim_to_count
+from analysis.merge.trim import TensorTrim, trim_above
 from analysis.merge.weights import SCALE, WEIGHT, per_task, task_weights
 from analysis.merge.whole_model import WholeModelTrim
 
@@ -51,7 +54,8 @@ def ties(
     task_vectors
         τ_i of one tensor.
     context
-        For ``trim="global"`` holds a `WholeModelTrim` that has seen every tensor.
+        For ``trim="global"`` holds a `WholeModelTrim` that has seen every tensor, for ``trim="tensor"`` a `TensorTrim`
+        that has seen every part of this one.
     weight
         w_i, 1 by default. A model of weight 0 neither votes nor counts.
     density
@@ -68,7 +72,7 @@ def ties(
     Notes
     -----
     Votes that cancel exactly elect the majority of the whole model's signs (``global``) or + (``tensor``).
-    O(T n), twice, and a selection per task vector; memory three tensors besides the task vectors.
+    O(T n), twice, after the passes of the trim; memory three tensors besides the task vectors, or three parts.
 
     References
     ----------
@@ -88,7 +92,8 @@ def trimmed(
         whole = _whole(context)
         limits = [whole.threshold(number, shares[number]) for number in numbers]
         return [partial(_above, sources[n], limit) for n, limit in zip(numbers, limits, strict=True)]
-    return [partial(_counted, sources[number], shares[number]) for number in numbers]
+    trims = _of_tensor(context)
+    return [partial(_counted, sources[number], trims, number, context.first) for number in numbers]
 
 
 def _trimmed(
@@ -126,6 +131,11 @@ def _whole(context: TensorContext) -> WholeModelTrim:
     return context.prepared
 
 
+def _of_tensor(context: TensorContext) -> TensorTrim:
+    assert isinstance(context.found, TensorTrim), "trim=tensor needs passes over the tensor"
+    return context.found
+
+
 def _itself(vector: Tensor) -> Tensor:
     return vector
 
@@ -134,8 +144,14 @@ def _above(source: Any, limit: float) -> Tensor:
     return trim_above(source(), limit)
 
 
-def _counted(source: Any, density: float) -> Tensor:
-    return trim_to_count(source(), density)
+def _counted(source: Any, trims: TensorTrim, number: int, first: int) -> Tensor:
+    return trims.kept(number, source(), first)
+
+
+def _prepare_tensor(complete: Mapping[str, Any], tasks: int, dtype: torch.dtype) -> TensorTrim | None:
+    if complete["trim"] == "global":
+        return None
+    return TensorTrim(per_task("density", complete["density"], tasks, 1.0), dtype, _sources)
 
 
 DENSITY = Parameter("density", "numbers", (0.2,), "share of entries kept, of all models or of each", 0.0, 1.0, True)
@@ -151,6 +167,7 @@ TIES = MergeMethod(
         "mergekit": {"density": (1.0,), "trim": "tensor", "elect": "weighted", "combine": "mean"},
         "peft": {"trim": "tensor", "elect": "total", "combine": "count"},
     },
-    by_entry=lambda role, complete: complete["trim"] == "global" or complete["density"] == (1.0,),
+    by_entry=always,
     prepare=_prepare,
+    prepare_tensor=_prepare_tensor,
 )

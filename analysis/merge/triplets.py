@@ -10,7 +10,9 @@ from torch import Tensor
 
 from analysis.decompose import truncated_svd
 from analysis.errors import DecompositionError, LinAlgError
-from analysis.merge.method import Parameter, Role, TensorContext, present
+from analysis.merge.context import Role, TensorContext
+from analysis.merge.method import present
+from analysis.merge.parameter import Parameter
 from analysis.merge.weights import task_weights
 
 RANK_CUT = Parameter(

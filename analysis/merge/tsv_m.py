@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from jaxtyping import Float
 from torch import Tensor
 
-from analysis.merge.method import MergeMethod, TensorContext
+from analysis.merge.context import TensorContext
+from analysis.merge.method import MergeMethod
 from analysis.merge.triplets import (
     CUT_VARIANTS,
     EMBEDDINGS,

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from analysis.errors import OptionsError
-from analysis.merge.method import Parameter
+from analysis.merge.parameter import Parameter
 
 WEIGHT = Parameter(
     "weight", "numbers", (), "w_i, for all models or for each; 1 when left out. 0 leaves a model out entirely"

@@ -10,9 +10,10 @@ from typing import Any, Literal
 
 import torch
 
+from analysis.merge import BLOCK
 from globa_tui.diagnostics import ProgramError
 from globa_tui.jobs.check_model import config_faults, tokenizer_faults, transformers_faults
-from globa_tui.jobs.drift import Drift, measure
+from globa_tui.jobs.drift import Drift, DriftMeter, norm
 from globa_tui.jobs.sources import open_index, sources_of
 from globa_tui.jobs.weights import LayerWeights, bad_entries
 from globa_tui.recipe import Recipe
@@ -184,27 +185,38 @@ def _measured(merged: Checkpoint, index: Index | None) -> Iterator[tuple[str, Dr
         if index is None:
             for name, header in merged.tensors.items():
                 if header.dtype in FLOATING:
-                    yield name, None, bad_entries(reader.read(name))
+                    yield name, None, sum(bad_entries(part) for part in _parts(reader, name, math.prod(header.shape)))
             return
         with LayerWeights(index, torch.device("cpu")) as weights:
             for layer in index.layers:
                 if layer.dtype in FLOATING:
-                    result = _result(reader, layer)
-                    base, models = weights.read(layer)
-                    yield layer.name, measure(base, result, models), bad_entries(result)
+                    yield layer.name, *_drift(reader, layer, weights)
 
 
-def _result(reader: TensorReader, layer: Layer) -> torch.Tensor:
-    if layer.part is None:
-        return reader.read(layer.tensor)
-    return reader.read_rows(layer.tensor, layer.part, layer.part + 1)[0]
+def _drift(reader: TensorReader, layer: Layer, weights: LayerWeights) -> tuple[Drift, int]:
+    """How far a layer moved, and how many of its entries are not finite."""
+    meter, bad = DriftMeter(len(layer.fine_tuned)), 0
+    offset = (layer.part or 0) * math.prod(layer.shape)
+    for part in weights.parts(layer):
+        start = offset + part.first
+        result = reader.read_flat(layer.tensor, start, start + part.weight.numel())
+        size = meter.add(part.weight, result, [norm(one) for one in (part.weight, *part.deltas)])
+        bad += 0 if math.isfinite(size) else bad_entries(result)
+    return meter.drift, bad
+
+
+def _parts(reader: TensorReader, name: str, entries: int) -> Iterator[torch.Tensor]:
+    for start in range(0, entries, BLOCK):
+        yield reader.read_flat(name, start, min(entries, start + BLOCK))
 
 
 def _tied(merged: Checkpoint) -> CheckItem:
     ties = find_ties(merged)
     with TensorReader(merged) as reader:
         for name, other in ties.items():
-            if not torch.equal(reader.read(name), reader.read(other)):
+            entries = math.prod(merged.tensors[name].shape)
+            pairs = zip(_parts(reader, name, entries), _parts(reader, other, entries), strict=True)
+            if not all(torch.equal(one, two) for one, two in pairs):
                 return CheckItem("tied", "failed", f"{name}: differs from {other}, which the config ties it to")
     text = f"{len(ties)} tied tensors are equal" if ties else "no tensor is stored twice"
     return CheckItem("tied", "passed", text)

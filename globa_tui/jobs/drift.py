@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
 
 from analysis.product import Product
-from globa_tui.jobs.weights import Model, Models
+from globa_tui.jobs.weights import Model
 
 _CHUNK = 1 << 22
 
@@ -51,28 +51,49 @@ class Drift:
         return cls(**numbers, task_vectors=tuple(float(value) for value in values["task_vectors"]))
 
 
-def measure(base: torch.Tensor, merged: torch.Tensor, models: Models) -> Drift:
-    """Measure one tensor, piece by piece, so that no copy of it is made."""
-    return Drift(
-        base=_distance(base, None),
-        merged=_distance(merged, None),
-        change=_distance(merged, base),
-        task_vectors=tuple(_task_norm(model, base) for model in models),
-    )
+class DriftMeter:
+    """Adds up the drift of a tensor that is merged part after part.
+
+    Parameters
+    ----------
+    tasks
+        Number of fine-tunes.
+    """
+
+    def __init__(self, tasks: int) -> None:
+        self._base, self._merged, self._change = 0.0, 0.0, 0.0
+        self._task_vectors = [0.0] * tasks
+
+    def add(self, base: torch.Tensor, merged: torch.Tensor, norms: Sequence[float]) -> float:
+        """Add a part: the base's and the result's entries, and ‖W0‖ and every ‖τ_i‖ over them; gives ‖W‖ over them."""
+        size = distance(merged)
+        self._base += norms[0] ** 2
+        self._merged += size**2
+        self._change += distance(merged, base) ** 2
+        for task, one in enumerate(norms[1:]):
+            self._task_vectors[task] += one**2
+        return size
+
+    @property
+    def drift(self) -> Drift:
+        """Of everything that was added."""
+        base, merged, change = (math.sqrt(one) for one in (self._base, self._merged, self._change))
+        return Drift(base, merged, change, tuple(math.sqrt(one) for one in self._task_vectors))
 
 
-def _task_norm(model: Model, base: torch.Tensor) -> float:
+def task_norm(model: Model, base: torch.Tensor) -> float:
+    """‖τ_i‖ of what a fine-tune has in place of the base's tensor."""
     if model is None:
         return 0.0
     if isinstance(model, Product):
         # ‖B A‖² is the sum of the entries of (Bᵀ B) ∘ (A Aᵀ).
         left, right = model.left.double(), model.right.double()
         return math.sqrt(max(float(((left.mT @ left) * (right @ right.mT)).sum()), 0.0))
-    return _distance(model, base)
+    return distance(model, base)
 
 
-def _distance(one: torch.Tensor, other: torch.Tensor | None) -> float:
-    """‖X − Y‖ over pieces, summed in float64."""
+def distance(one: torch.Tensor, other: torch.Tensor | None = None) -> float:
+    """‖X − Y‖, or ‖X‖, over pieces, summed in float64."""
     first = one.detach().reshape(-1)
     second = other.detach().reshape(-1) if other is not None else None
     total = 0.0
@@ -80,14 +101,14 @@ def _distance(one: torch.Tensor, other: torch.Tensor | None) -> float:
         piece = _wide(first[start : start + _CHUNK])
         if second is not None:
             piece = piece - _wide(second[start : start + _CHUNK]).to(piece)
-        total += _norm(piece) ** 2
+        total += norm(piece) ** 2
     return math.sqrt(total)
 
 
-def _norm(piece: torch.Tensor) -> float:
+def norm(piece: torch.Tensor) -> float:
     """Norm in the type of the piece, and in float64 where its squares leave the range of that type."""
-    norm = float(torch.linalg.vector_norm(piece))
-    return norm if 1e-15 < norm < math.inf else float(torch.linalg.vector_norm(piece, dtype=torch.float64))
+    found = float(torch.linalg.vector_norm(piece))
+    return found if 1e-15 < found < math.inf else float(torch.linalg.vector_norm(piece, dtype=torch.float64))
 
 
 def _wide(piece: torch.Tensor) -> torch.Tensor:

@@ -3,36 +3,34 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, cast
 
 import torch
 
-from analysis.errors import AnalysisError, NotFiniteError
+from analysis.errors import AnalysisError
 from globa_tui import __version__
 from globa_tui.jobs.check import CheckReport, check_output
 from globa_tui.jobs.client import require_alone
 from globa_tui.jobs.device import resolve_device
-from globa_tui.jobs.drift import Drift, measure
+from globa_tui.jobs.drift import Drift, DriftMeter
+from globa_tui.jobs.layer_values import LayerValues, Merged
 from globa_tui.jobs.merge_layers import LayerMerger, make_merger
 from globa_tui.jobs.merge_plan import MergeOptions, MergePlan, plan_merge
 from globa_tui.jobs.merge_texts import add_texts
 from globa_tui.jobs.progress import Listener, Progress
 from globa_tui.jobs.reporter import Reporter
 from globa_tui.jobs.resources import layer_failure
-from globa_tui.jobs.weights import LayerWeights, Model, Models, bad_entries
+from globa_tui.jobs.weights import LayerWeights, bad_entries
 from globa_tui.recipe import Recipe
 from store.checkpoints import Layer
-from store.checkpoints.dtypes import FLOATING
+from store.checkpoints.dtypes import FLOATING, torch_dtype
 from store.errors import CheckpointError
 from store.merged import MergedWriter
 
 __all__ = ["MergeOptions", "MergePlan", "MergeResult", "Progress", "plan_merge", "run_merge"]
-
-_TORCH_DTYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
-_NARROW = frozenset({"F16", "F8_E4M3", "F8_E5M2", "F8_E4M3FNUZ", "F8_E5M2FNUZ"})
-"""Types whose range a merged value may leave."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -148,7 +146,9 @@ class _Merge:
             for _ in range(self.merger.passes):
                 for layer, size in zip(layers, sizes, strict=True):
                     self.reporter.layer_started(layer.name)
-                    self._show(layer, weights)
+                    if layer.tied_to is None and layer.dtype in FLOATING:
+                        # A tied tensor is not counted twice.
+                        self.merger.see(self._values(layer, weights))
                     self.reporter.layer_ended(size)
                 self.merger.end_pass()
             for layer, size in zip(layers, sizes, strict=True):
@@ -169,72 +169,57 @@ class _Merge:
         return True
 
     def _write(self, layer: Layer, weights: LayerWeights) -> None:
+        """Merge a tensor and write it; a tied one is merged as the tensor it is tied to, so that they stay equal."""
+        source = self.by_name.get(layer.tied_to or "", layer)
         note: dict[str, object] = {}
         before = len(self.merger.passed_through)
-        merged = self._merged(layer, weights)
-        if layer.name in self.drift:
-            note["drift"] = self.drift[layer.name].to_dict()
+        sink = self.writer.start(layer.tensor, part=layer.part)
+        if layer.dtype not in FLOATING:
+            for piece in weights.copied(source):
+                sink.add(piece)
+        else:
+            drift = DriftMeter(len(self.plan.index.fine_tuned))
+            for merged in self._merged(source, weights):
+                result = self._finished(layer, source, merged, weights)
+                size = drift.add(merged.weight, result, merged.norms)
+                if not math.isfinite(size) and not self.options.allow_failed:
+                    self._refuse(layer, source, merged.values, result)
+                sink.add(result)
+            self.drift[layer.name] = drift.drift
+            note["drift"] = drift.drift.to_dict()
         if len(self.merger.passed_through) > before:
             note["passed_through"] = True
-        self.writer.write(layer.tensor, merged, part=layer.part, note=note)
+        sink.end(note)
 
-    def _show(self, layer: Layer, weights: LayerWeights) -> None:
-        """Show one tensor to a method that looks at the whole model first; a tied one is not counted twice."""
-        if layer.tied_to is None and layer.dtype in FLOATING:
-            weight, models = self._read(layer, weights)
-            self.merger.see(layer, weight, models)
+    def _values(self, layer: Layer, weights: LayerWeights) -> LayerValues:
+        return LayerValues(layer, self.plan.index, weights, allow_failed=self.options.allow_failed)
 
-    def _read(self, layer: Layer, weights: LayerWeights) -> tuple[torch.Tensor, list[Model]]:
-        """The tensor of the base and of every model; NaN and infinity are refused unless they may pass."""
-        weight, models = weights.read(layer)
-        if not self.options.allow_failed:
-            self._require_finite(layer, weight, models)
-        return weight, models
-
-    def _merged(self, layer: Layer, weights: LayerWeights) -> torch.Tensor:
-        """The finished tensor; a tied one is merged as the tensor it is tied to, so that they stay equal."""
-        source = self.by_name.get(layer.tied_to or "", layer)
-        if layer.dtype not in FLOATING:
-            return weights.read(source)[0].cpu()
-        weight, models = self._read(source, weights)
+    def _merged(self, source: Layer, weights: LayerWeights) -> Iterator[Merged]:
         try:
-            merged = self.merger.merge(source, weight, models)
+            yield from self.merger.merge(self._values(source, weights))
         except Exception as error:
             reason = layer_failure(error)
             if reason is None or isinstance(error, AnalysisError):
                 raise
             msg = f"{source.name}: {reason}"
             raise AnalysisError(msg) from error
-        kept = weights.kept_rows(source)
-        if kept:
-            merged[kept] = weight[kept].to(merged.dtype)
-        if not self.options.allow_failed and bad_entries(merged):
+
+    def _finished(self, layer: Layer, source: Layer, merged: Merged, weights: LayerWeights) -> torch.Tensor:
+        """A range of the merged tensor in the type of the output, with the rows that no method may change."""
+        values = merged.values
+        for kept in weights.kept(source, merged.first, merged.first + values.numel()):
+            values[kept] = merged.weight[kept].to(values.dtype)
+        return values.to(torch_dtype(self.codes[layer.tensor]))
+
+    def _refuse(self, layer: Layer, source: Layer, values: torch.Tensor, result: torch.Tensor) -> None:
+        """Refuse a result that is not finite."""
+        code, bad = self.codes[layer.tensor], bad_entries(result)
+        if bad_entries(values):
             msg = f"{source.name}: the merged tensor is not finite though every source is; use smaller coefficients"
             raise CheckpointError(msg)
-        result = merged.to(_TORCH_DTYPES.get(self.codes[layer.tensor], weight.dtype)).reshape(layer.shape)
-        self._require_range(layer, result)
-        self.drift[layer.name] = measure(weight, result, models)
-        return result.cpu().contiguous()
-
-    def _require_range(self, layer: Layer, result: torch.Tensor) -> None:
-        code = self.codes[layer.tensor]
-        if code in _NARROW and not self.options.allow_failed:
-            bad = bad_entries(result)
-            if bad:
-                msg = f"{layer.name}: {bad} merged values leave the range of {code}; use --dtype bfloat16 or float32"
-                raise CheckpointError(msg)
-
-    def _require_finite(self, layer: Layer, weight: torch.Tensor, models: Models) -> None:
-        index = self.plan.index
-        named = zip((index.base, *index.fine_tuned), (layer.name, *layer.fine_tuned), (weight, *models), strict=True)
-        for checkpoint, name, tensor in named:
-            bad = bad_entries(tensor)
-            if bad:
-                msg = (
-                    f"{checkpoint.path}: tensor {name} holds {bad} NaN or infinite entries of {weight.numel()}; "
-                    "mend the source, or let them through with --allow-failed"
-                )
-                raise NotFiniteError(msg)
+        if bad:
+            msg = f"{layer.name}: {bad} merged values leave the range of {code}; use --dtype bfloat16 or float32"
+            raise CheckpointError(msg)
 
     @staticmethod
     def _size(layer: Layer) -> int:

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Protocol
 
 import torch
 
 from analysis.errors import NotFiniteError
 from analysis.layer import analyse_layer
-from analysis.merge import BLOCK, Role, TensorContext, merge_method
+from analysis.merge import Role, TensorContext, TensorPasses, merge_method
 from analysis.merge.globa import merged_delta, weighted_core
 from analysis.merge.task_arithmetic import task_arithmetic
-from analysis.product import Product
 from globa_tui.coefficients import GROUPS
 from globa_tui.estimate import analysed
+from globa_tui.jobs.drift import distance, task_norm
 from globa_tui.jobs.factors import delta_from_factors
 from globa_tui.jobs.layer_options import layer_options
+from globa_tui.jobs.layer_values import LayerValues, Merged
 from globa_tui.jobs.settings import AnalysisSettings
 from globa_tui.jobs.weights import Models, task_vectors
 from globa_tui.recipe import Recipe
@@ -37,7 +38,7 @@ class LayerMerger(Protocol):
         """How many times every tensor must be shown to `see` before the first is merged."""
         ...
 
-    def see(self, layer: Layer, base: torch.Tensor, models: Models) -> None:
+    def see(self, values: LayerValues) -> None:
         """Take in one tensor of a pass over the checkpoint."""
         ...
 
@@ -45,15 +46,15 @@ class LayerMerger(Protocol):
         """Conclude a pass."""
         ...
 
-    def merge(self, layer: Layer, base: torch.Tensor, models: Models) -> torch.Tensor:
-        """The merged weight in the working precision; a model that lacks the tensor counts as unchanged."""
+    def merge(self, values: LayerValues) -> Iterator[Merged]:
+        """The merged tensor in ranges; a model that lacks the tensor counts as unchanged."""
         ...
 
 
 def make_merger(recipe: Recipe, index: Index, run: Run | None, device: torch.device) -> LayerMerger:
     """The merger that a recipe asks for."""
     if recipe.method != "globa":
-        return MethodMerger(recipe, index, device)
+        return MethodMerger(recipe, index)
     stored = run.manifest["settings"] if run is not None else recipe.settings
     settings = AnalysisSettings.from_dict(stored).for_tasks(len(index.fine_tuned))
     return GlobaMerger(recipe, index, run, settings, device)
@@ -62,10 +63,9 @@ def make_merger(recipe: Recipe, index: Index, run: Run | None, device: torch.dev
 class MethodMerger:
     """Merges every floating tensor by one method on the task vectors; all parameters are checked beforehand."""
 
-    def __init__(self, recipe: Recipe, index: Index, device: torch.device) -> None:
+    def __init__(self, recipe: Recipe, index: Index) -> None:
         self.method = merge_method(recipe.method)
-        self.device = device
-        tasks = len(index.fine_tuned)
+        tasks = self.tasks = len(index.fine_tuned)
         self.method.complete(recipe.params, tasks)
         self.params = {
             layer.name: self.method.complete(recipe.resolve_params(_described(layer)), tasks) for layer in index.layers
@@ -74,48 +74,56 @@ class MethodMerger:
         self.passes = self.prepared.passes if self.prepared is not None else 0
         self.passed_through: list[str] = []
 
-    def see(self, layer: Layer, base: torch.Tensor, models: Models) -> None:
-        if self.prepared is not None:
-            for first, part, of_models in self._parts(layer, base, models):
-                weight, deltas = task_vectors(part, of_models, _working(base))
-                self.prepared.see(deltas, self._context(layer, weight, first), self.params[layer.name])
+    def see(self, values: LayerValues) -> None:
+        params = self.params[values.layer.name]
+        if self.prepared is None or not self.prepared.takes(params):
+            return
+        found = self._passes(values)
+        for part, _ in values.measured():
+            context = self._context(values.layer, part.weight, part.first, found)
+            self.prepared.see(part.deltas, context, params)
 
     def end_pass(self) -> None:
         if self.prepared is not None:
             self.prepared.end_pass()
 
-    def merge(self, layer: Layer, base: torch.Tensor, models: Models) -> torch.Tensor:
-        parts = self._parts(layer, base, models)
-        if len(parts) == 1:
-            return self._merged(layer, base, models, 0)
-        merged = torch.empty(base.numel(), dtype=_working(base), device=base.device)
-        for first, part, of_models in parts:
-            merged[first : first + part.numel()] = self._merged(layer, part, of_models, first)
-        return merged.reshape(base.shape)
+    def merge(self, values: LayerValues) -> Iterator[Merged]:
+        layer = values.layer
+        params = self.params[layer.name]
+        if not self.method.by_entry(role_of_layer(layer), params):
+            yield self._whole(values)
+            return
+        found = self._passes(values)
+        for part, norms in values.measured():
+            context = self._context(layer, part.weight, part.first, found)
+            merged = self.method.run(part.deltas, context, params).add_(part.weight)
+            yield Merged(part.first, part.weight, merged, norms)
 
-    def _merged(self, layer: Layer, base: torch.Tensor, models: Models, first: int) -> torch.Tensor:
-        weight, deltas = task_vectors(base, models, _working(base))
+    def _passes(self, values: LayerValues) -> TensorPasses | None:
+        """What the method's passes over the tensor find."""
+        passes = self.method.tensor_passes(self.params[values.layer.name], self.tasks, values.dtype)
+        while passes is not None and not passes.done:
+            for part in values.parts():
+                passes.see(part.deltas, self._context(values.layer, part.weight, part.first, None))
+            passes.end_pass()
+        return passes
+
+    def _whole(self, values: LayerValues) -> Merged:
+        layer = values.layer
+        base, models = values.whole()
+        weight, deltas = task_vectors(base, models, values.dtype)
+        norms = _norms(base, models)
+        del base, models
         try:
-            return weight + self.method.run(deltas, self._context(layer, weight, first), self.params[layer.name])
+            delta = self.method.run(deltas, self._context(layer, weight, 0, None), self.params[layer.name])
         except NotFiniteError:
             # NaN was let through so far; the SVD of a matrix with NaN does not exist, a mean does.
             self.passed_through.append(layer.name)
-            return weight + task_arithmetic(deltas, weight=1.0 / len(deltas))
+            delta = task_arithmetic(deltas, weight=1.0 / len(deltas))
+        return Merged(0, weight.reshape(-1), delta.add_(weight).reshape(-1), norms)
 
-    def _parts(self, layer: Layer, base: torch.Tensor, models: Models) -> list[tuple[int, torch.Tensor, Models]]:
-        """The tensor in parts of flat entries where the method allows it, so that little of it is widened at a time."""
-        tensors = [model for model in models if not isinstance(model, Product)]
-        by_entry = self.method.by_entry(role_of_layer(layer), self.params[layer.name])
-        if base.numel() <= BLOCK or len(tensors) < len(models) or not by_entry:
-            return [(0, base, models)]
-        flat, others = base.reshape(-1), [None if one is None else one.reshape(-1) for one in tensors]
-        return [
-            (first, flat[first : first + BLOCK], [None if o is None else o[first : first + BLOCK] for o in others])
-            for first in range(0, base.numel(), BLOCK)
-        ]
-
-    def _context(self, layer: Layer, weight: torch.Tensor, first: int) -> TensorContext:
-        return TensorContext(layer.name, role_of_layer(layer), weight, self.prepared, first)
+    def _context(self, layer: Layer, weight: torch.Tensor, first: int, found: TensorPasses | None) -> TensorContext:
+        return TensorContext(layer.name, role_of_layer(layer), weight, self.prepared, found, first)
 
 
 class GlobaMerger:
@@ -135,20 +143,26 @@ class GlobaMerger:
         self.passed_through: list[str] = []
         self.passes = 0
 
-    def see(self, layer: Layer, base: torch.Tensor, models: Models) -> None:
+    def see(self, values: LayerValues) -> None:
         """Nothing: an analysis looks at each tensor on its own."""
 
     def end_pass(self) -> None:
         """Nothing."""
 
-    def merge(self, layer: Layer, base: torch.Tensor, models: Models) -> torch.Tensor:
+    def merge(self, values: LayerValues) -> Iterator[Merged]:
+        layer = values.layer
         if layer.name not in self.chosen or self.status.get(layer.name) == "failed":
             if layer.name in self.chosen:
                 self.passed_through.append(layer.name)
-            weight, deltas = task_vectors(base, models, _working(base))
-            return weight + task_arithmetic(deltas, weight=self.skip_weights)
+            for part, norms in values.measured():
+                merged = task_arithmetic(part.deltas, weight=self.skip_weights).add_(part.weight)
+                yield Merged(part.first, part.weight, merged, norms)
+            return
+        base, models = values.whole()
         weight = base.to(self.options.dtype)
-        return weight + self._delta(layer, base, models).to(weight.dtype)
+        merged = self._delta(layer, base, models).to(weight.dtype).add_(weight)
+        norms = _norms(base, models)
+        yield Merged(0, base.reshape(-1), merged.reshape(-1), norms)
 
     def _delta(self, layer: Layer, base: torch.Tensor, models: Models) -> torch.Tensor:
         coefficients = self.recipe.resolve(_described(layer))
@@ -177,5 +191,5 @@ def _described(layer: Layer) -> Mapping[str, Any]:
     return {"name": layer.name, "kind": layer.kind, "block": layer.block}
 
 
-def _working(base: torch.Tensor) -> torch.dtype:
-    return torch.float64 if base.dtype == torch.float64 else torch.float32
+def _norms(base: torch.Tensor, models: Models) -> tuple[float, ...]:
+    return distance(base), *(task_norm(one, base) for one in models)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from bisect import bisect_left
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from types import TracebackType
 
 import torch
 
+from analysis.merge import BLOCK
 from analysis.product import Product
 from store.checkpoints import Factors, Index, IndexReader, Layer
 
@@ -15,12 +18,15 @@ Model = torch.Tensor | Product | None
 """What a fine-tune has: a weight, a task vector given by factors, or None where it leaves the base's."""
 Models = Sequence[Model]
 
+_HALF = (torch.bfloat16, torch.float16)
+
 
 class LayerWeights:
     """Reads layer after layer of an index to a device."""
 
     def __init__(self, index: Index, device: torch.device) -> None:
         self._reader, self._device = IndexReader(index), device
+        self._kept: tuple[str, tuple[int, ...]] | None = None
 
     def __enter__(self) -> LayerWeights:
         return self
@@ -35,15 +41,83 @@ class LayerWeights:
         base, models = self._reader.read(layer)
         return base.to(self._device), [self._placed(model) for model in models]
 
-    def kept_rows(self, layer: Layer) -> list[int]:
-        """Rows of token embeddings that no method may change: the base has no such token."""
-        return list(self._reader.kept_rows(layer))
+    def parts(self, layer: Layer) -> Iterator[Part]:
+        """The base widened and the task vectors of all models, `BLOCK` flat entries at a time, in their order.
+
+        An adapter that brings embeddings of its own is read whole, everything else in these parts.
+        """
+        dtype = working_dtype(layer.dtype)
+        entries = math.prod(layer.shape)
+        starts = range(0, max(1, entries), BLOCK)
+        if not self._reader.is_divisible(layer):
+            base, models = self.read(layer)
+            weight, deltas = task_vectors(base, models, dtype)
+            for start in starts:
+                cut = slice(start, start + BLOCK)
+                yield Part(start, weight.reshape(-1)[cut], [delta.reshape(-1)[cut] for delta in deltas])
+            return
+        factors = [self._placed(one) for one in self._reader.factors(layer)]
+        for start in starts:
+            stop = min(entries, start + BLOCK)
+            base, plain = self._reader.read_flat(layer, start, stop)
+            models = [
+                _rows(one, start, stop) if isinstance(one, Product) else self._placed(other)
+                for one, other in zip(factors, plain, strict=True)
+            ]
+            weight, deltas = task_vectors(base.to(self._device), models, dtype)
+            deltas = [
+                _flat(delta, one, start, stop) if isinstance(one, Product) else delta
+                for delta, one in zip(deltas, factors, strict=True)
+            ]
+            yield Part(start, weight, deltas)
+
+    def copied(self, layer: Layer) -> Iterator[torch.Tensor]:
+        """The base's tensor, flat and in pieces, in the type of the file."""
+        entries = math.prod(layer.shape)
+        for start in range(0, entries, BLOCK):
+            yield self._reader.read_flat(layer, start, min(entries, start + BLOCK))[0]
+
+    def kept(self, layer: Layer, start: int, stop: int) -> Iterator[slice]:
+        """Ranges among the flat entries from `start` to `stop` that stay as they are: the base has no such token."""
+        if self._kept is None or self._kept[0] != layer.name:
+            self._kept = layer.name, self._reader.kept_rows(layer)
+        rows = self._kept[1]
+        width = math.prod(layer.shape[1:])
+        for row in rows[bisect_left(rows, start // width) : bisect_left(rows, -(-stop // width))] if rows else ():
+            yield slice(max(row * width - start, 0), min((row + 1) * width, stop) - start)
 
     def _placed(self, model: torch.Tensor | Factors | None) -> Model:
         if isinstance(model, Factors):
             left = model.left.to(self._device, torch.float64) * model.scale
             return Product(left, model.right.to(self._device, torch.float64))
         return None if model is None else model.to(self._device)
+
+
+@dataclass(frozen=True)
+class Part:
+    """A range of the flat entries of one tensor, in the working dtype."""
+
+    first: int
+    weight: torch.Tensor
+    """W0."""
+    deltas: list[torch.Tensor]
+    """τ_i of every model, zero where a model lacks the tensor."""
+
+
+def working_dtype(code: str) -> torch.dtype:
+    """What is computed in, for a base tensor of this safetensors type."""
+    return torch.float64 if code == "F64" else torch.float32
+
+
+def _rows(product: Product, start: int, stop: int) -> Product:
+    """The rows of a product that hold the flat entries from `start` to `stop`."""
+    width = product.right.shape[1]
+    return Product(product.left[start // width : -(-stop // width)], product.right)
+
+
+def _flat(rows: torch.Tensor, product: Product, start: int, stop: int) -> torch.Tensor:
+    skipped = start // product.right.shape[1] * product.right.shape[1]
+    return rows.reshape(-1)[start - skipped : stop - skipped]
 
 
 def task_vectors(base: torch.Tensor, models: Models, dtype: torch.dtype) -> tuple[torch.Tensor, list[torch.Tensor]]:
@@ -53,8 +127,11 @@ def task_vectors(base: torch.Tensor, models: Models, dtype: torch.dtype) -> tupl
     for model in models:
         if isinstance(model, Product):
             deltas.append(model.dense(dtype))
+        elif model is None:
+            deltas.append(torch.zeros_like(weight))
         else:
-            deltas.append(torch.zeros_like(weight) if model is None else model.to(dtype) - weight)
+            # Half types are widened in the subtraction itself, without a tensor in between.
+            deltas.append((model if model.dtype in _HALF else model.to(dtype)) - weight)
     return weight, deltas
 
 

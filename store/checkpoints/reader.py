@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from dataclasses import dataclass
 from io import FileIO
@@ -94,6 +95,26 @@ class TensorReader:
             raise CheckpointError(message)
         return self._read(header, (stop - start, *header.shape[1:]), start)
 
+    def read_flat(self, name: str, start: int, stop: int) -> torch.Tensor:
+        """Read the entries ``start`` to ``stop`` (exclusive) of one tensor in the order of the file, as a flat tensor.
+
+        Raises
+        ------
+        CheckpointError
+            As `read`, and when the tensor has no such entries.
+        """
+        header = self._header(name)
+        self._require_values(name)
+        entries = math.prod(header.shape)
+        if not 0 <= start <= stop <= entries:
+            asked = f"entries {start} to {stop} asked of {entries}"
+            message = f"{shown(header.file)}: tensor {shown(name)}: {asked}; choose a range within it"
+            raise CheckpointError(message)
+        if self.checkpoint.format == "legacy":
+            return self._legacy_values(header).reshape(-1)[start:stop].clone()
+        size = header.nbytes // entries if entries else 0
+        return self._read_bytes(header, start * size, (stop - start) * size)
+
     def factors(self, name: str) -> Factors | None:
         """Read the factors of one tensor of an adapter, in the orientation of the base; None for any other tensor.
 
@@ -123,20 +144,28 @@ class TensorReader:
         return header
 
     def _read(self, header: TensorHeader, shape: tuple[int, ...], row: int) -> torch.Tensor:
-        dtype = torch_dtype(header.dtype)
         if self.checkpoint.format == "legacy":
             return self._read_legacy(header, row, shape)
         per_row = header.nbytes // header.shape[0] if header.shape and header.shape[0] else 0
         count = per_row * shape[0] if shape else header.nbytes
+        return self._read_bytes(header, row * per_row, count).reshape(shape)
+
+    def _read_bytes(self, header: TensorHeader, skip: int, count: int) -> torch.Tensor:
+        dtype = torch_dtype(header.dtype)
         with open_regular(header.file) as file:
             _check_unchanged(self._files[header.file], file)
-            values = _read_values(file, header, dtype, header.offset + row * per_row, count)
+            values = _read_values(file, header, dtype, header.offset + skip, count)
             _check_unchanged(self._files[header.file], file)
-        return values.reshape(shape)
+        return values
 
     def _read_legacy(self, header: TensorHeader, row: int, shape: tuple[int, ...]) -> torch.Tensor:
         import torch
 
+        found = self._legacy_values(header)
+        part = found[row : row + shape[0]] if shape else found
+        return part.clone(memory_format=torch.contiguous_format)
+
+    def _legacy_values(self, header: TensorHeader) -> torch.Tensor:
         from store.checkpoints.legacy_headers import load
 
         with open_regular(header.file) as file:
@@ -146,9 +175,7 @@ class TensorReader:
                 self._legacy[header.file] = load(header.file)
             except Exception as error:
                 raise unreadable(header.file, error) from error
-        found = self._legacy[header.file][header.name].detach()
-        part = found[row : row + shape[0]] if shape else found
-        return part.clone(memory_format=torch.contiguous_format)
+        return self._legacy[header.file][header.name].detach()
 
 
 def _read_values(file: FileIO, header: TensorHeader, dtype: torch.dtype, offset: int, count: int) -> torch.Tensor:

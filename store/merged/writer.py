@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import math
 import os
 import shutil
-import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -21,6 +21,7 @@ from store.merged.journal import JOURNAL_FILE, Journal, Key, Place, finished, is
 from store.merged.owner import OWNER_FILE
 from store.merged.place import check_place, clear_abandoned, make_temporary, move_into_place
 from store.merged.plan import INDEX_NAME, OutputPlan
+from store.merged.sink import TensorSink
 
 if TYPE_CHECKING:
     import torch
@@ -63,7 +64,7 @@ class MergedWriter:
     Use as a context manager and call `finish`; leaving it in any other way removes what was written, but a
     KeyboardInterrupt leaves it for the next writer when there is an identity. Files are written in
     ``.NAME.tmp-<pid>`` beside OUT, synced, and renamed. After a ``kill -9`` the next writer to the same OUT takes that
-    folder up, or clears it away. Equal plans, tensors and metadata give equal bytes. Memory: the tensor in writing.
+    folder up, or clears it away. Equal plans, tensors and metadata give equal bytes. Memory: the piece in writing.
     """
 
     def __init__(
@@ -126,25 +127,31 @@ class MergedWriter:
         note : mapping or None
             Kept with an identity, and found in `notes` by the writer that takes this merge up.
         """
+        sink = self.start(name, part=part)
+        planned = sink.shape
+        dtype, shape = CODES.get(str(tensor.dtype), str(tensor.dtype)), tuple(tensor.shape)
+        if (dtype, shape) != (sink.dtype, planned):
+            expected = f"{sink.dtype} {shown_shape(planned)}"
+            fault = f"planned as {expected}, got {dtype} {shown_shape(shape)}; convert it before writing"
+            raise _error(self.out, f"tensor {shown(name)}: {fault}")
+        if math.prod(planned):
+            sink.add(tensor)
+        sink.end(note)
+
+    def start(self, name: str, *, part: int | None = None) -> TensorSink:
+        """Begin one planned tensor, to write it in pieces of its flat entries; see `write` for the parameters."""
         self._require_open()
         place, key = self._places.get(name), (name, part)
         if place is None or not self._take(place, part):
             fault = "was written already" if place is not None else "is not in the plan"
             raise _error(self.out, f"tensor {shown(name)} {fault}; write every planned tensor once")
-        planned = place.tensor.shape if part is None else place.tensor.shape[1:]
-        dtype, shape = CODES.get(str(tensor.dtype), str(tensor.dtype)), tuple(tensor.shape)
-        if (dtype, shape) != (place.tensor.dtype, planned):
-            expected = f"{place.tensor.dtype} {shown_shape(planned)}"
-            fault = f"planned as {expected}, got {dtype} {shown_shape(shape)}; convert it before writing"
-            raise _error(self.out, f"tensor {shown(name)}: {fault}")
-        offset, length = place.part(part)
-        data = _bytes_of(tensor) if length else memoryview(b"")
-        if length:
-            self._put(place.path, data, offset)
+        return TensorSink(place, key, self._put, self._end)
+
+    def _end(self, key: Key, checksum: int, note: Mapping[str, object]) -> None:
         self._missing.discard(key)
         if self._journal is not None:
             with files.disk_errors(self.out):
-                self._journal.add(key, zlib.crc32(data), note or {})
+                self._journal.add(key, checksum, note)
 
     def add_text(self, name: str, text: str) -> None:
         """Write a small text file, UTF-8 with line breaks as they are."""
@@ -290,13 +297,6 @@ class MergedWriter:
     def _require_open(self) -> None:
         if not self._open:
             raise _error(self.out, "was finished or given up already; make a new writer")
-
-
-def _bytes_of(tensor: torch.Tensor) -> memoryview:
-    import torch
-
-    flat = tensor.detach().cpu().contiguous().reshape(-1)
-    return flat.view(torch.uint8).numpy().data
 
 
 def _error(out: Path, why: str) -> StoreError:

@@ -208,10 +208,10 @@ def test_a_merge_ends_with_its_check(made, tmp_path) -> None:
 
 
 def test_an_adapter_needs_no_dense_task_vector_to_be_measured(tmp_path) -> None:
-    from globa_tui.jobs.drift import measure
+    from globa_tui.jobs.drift import Drift, task_norm
     from globa_tui.jobs.weights import Product
 
     left, right = torch.randn(24, 4), torch.randn(4, 16)
-    drift = measure(torch.zeros(24, 16), torch.ones(24, 16), [Product(left, right), None])
-    assert drift.task_vectors == (pytest.approx(float((left @ right).norm()), rel=1e-5), 0.0)
-    assert math.isinf(drift.relative)
+    norms = tuple(task_norm(model, torch.zeros(24, 16)) for model in (Product(left, right), None))
+    assert norms == (pytest.approx(float((left @ right).norm()), rel=1e-5), 0.0)
+    assert math.isinf(Drift(0.0, 1.0, 1.0, norms).relative)

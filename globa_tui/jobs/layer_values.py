@@ -1,0 +1,86 @@
+"""What a merge sees of one layer: whole, or part after part, and never NaN unless it may pass."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+
+from analysis.errors import NotFiniteError
+from globa_tui.jobs.drift import norm
+from globa_tui.jobs.weights import LayerWeights, Model, Part, bad_entries, working_dtype
+from store.checkpoints import Index, Layer
+
+
+@dataclass(frozen=True)
+class Merged:
+    """A range of the flat entries of a merged tensor."""
+
+    first: int
+    weight: torch.Tensor
+    """The base's entries."""
+    values: torch.Tensor
+    """The merged ones, in the working dtype."""
+    norms: tuple[float, ...]
+    """‖W0‖ and every ‖τ_i‖ over the range."""
+
+
+class LayerValues:
+    """The values of one layer in every model.
+
+    Parameters
+    ----------
+    layer, index, weights
+        The layer, the index it is from, and the reader of its values.
+    allow_failed
+        Let NaN and infinity pass.
+    """
+
+    def __init__(self, layer: Layer, index: Index, weights: LayerWeights, *, allow_failed: bool) -> None:
+        self.layer, self.dtype = layer, working_dtype(layer.dtype)
+        self._index, self._weights, self._allow_failed = index, weights, allow_failed
+
+    def whole(self) -> tuple[torch.Tensor, list[Model]]:
+        """The tensor of the base and of every model.
+
+        Raises
+        ------
+        NotFiniteError
+            When one of them holds NaN or infinity, with file, tensor and count.
+        """
+        weight, models = self._weights.read(self.layer)
+        for checkpoint, name, tensor in zip(
+            (self._index.base, *self._index.fine_tuned),
+            (self.layer.name, *self.layer.fine_tuned),
+            (weight, *models),
+            strict=True,
+        ):
+            bad = 0 if self._allow_failed else bad_entries(tensor)
+            if bad:
+                msg = (
+                    f"{checkpoint.path}: tensor {name} holds {bad} NaN or infinite entries of {weight.numel()}; "
+                    "mend the source, or let them through with --allow-failed"
+                )
+                raise NotFiniteError(msg)
+        return weight, models
+
+    def parts(self) -> Iterator[Part]:
+        """The layer part after part, unchecked."""
+        return self._weights.parts(self.layer)
+
+    def measured(self) -> Iterator[tuple[Part, tuple[float, ...]]]:
+        """The layer part after part, each with ‖W0‖ and every ‖τ_i‖.
+
+        Raises
+        ------
+        NotFiniteError
+            As `whole`.
+        """
+        for part in self.parts():
+            norms = tuple(map(norm, (part.weight, *part.deltas)))
+            # A norm is finite where all entries are.
+            if not self._allow_failed and not all(map(math.isfinite, norms)):
+                self.whole()
+            yield part, norms
