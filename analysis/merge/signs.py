@@ -27,7 +27,8 @@ def sign_votes(vectors: Vectors, weights: Sequence[float], elect: Elect) -> Tens
         if elect == "frequency":
             votes.add_(vector.sign())
         else:
-            votes.add_(vector, alpha=weight if elect == "weighted" else 1.0)
+            # Products are rounded before they are added, as in mergekit: where votes cancel it decides the sign.
+            votes.add_(vector * weight if elect == "weighted" else vector)
     return votes
 
 

@@ -91,6 +91,16 @@ def test_refuses_rows_that_are_not_there(tmp_path: Path, start: int, stop: int) 
         reader.read_rows("scalar", 0, 0)
 
 
+def test_any_range_of_entries_comes_back(tmp_path: Path) -> None:
+    values = {"w": torch.arange(30, dtype=torch.bfloat16).reshape(2, 3, 5), "s": torch.tensor(3.0)}
+    with TensorReader(opened(tmp_path, values)) as reader:
+        for start, stop in ((0, 30), (7, 23), (30, 30), (0, 1)):
+            assert torch.equal(reader.read_flat("w", start, stop), values["w"].reshape(-1)[start:stop])
+        assert reader.read_flat("s", 0, 1).tolist() == [3.0]
+        with pytest.raises(CheckpointError, match="tensor w: entries 0 to 31 asked of 30"):
+            reader.read_flat("w", 0, 31)
+
+
 def test_refuses_a_name_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="has no tensor nix"):
         TensorReader(opened(tmp_path, {"w": torch.ones(4)})).read("nix")

@@ -95,6 +95,40 @@ def test_transformers_loads_a_sharded_copy(tmp_path: Path) -> None:
     assert all(torch.equal(found[name], expected[name]) for name in expected)
 
 
+def test_a_tensor_in_pieces_is_the_same_file(tmp_path: Path) -> None:
+    tensors = {"w": torch.arange(12.0).reshape(3, 4), "stack": torch.arange(8.0).reshape(2, 2, 2)}
+    files = []
+    for number, pieces in enumerate((1, 5)):
+        with MergedWriter(tmp_path / str(number), plan_of(tensors)) as writer:
+            for name, part, values in (("w", None, tensors["w"]), *(("stack", n, tensors["stack"][n]) for n in (0, 1))):
+                sink = writer.start(name, part=part)
+                for piece in values.reshape(-1).split(pieces if pieces > 1 else 100):
+                    sink.add(piece)
+                sink.end()
+            writer.finish()
+        files.append((tmp_path / str(number) / "model.safetensors").read_bytes())
+    assert files[0] == files[1]
+
+
+@pytest.mark.parametrize(
+    ("pieces", "fault"),
+    [
+        ([torch.zeros(13)], "13 entries of F32 do not fit what is left to write"),
+        ([torch.zeros(8), torch.zeros(5)], "5 entries of F32 do not fit"),
+        ([torch.zeros(12, dtype=torch.bfloat16)], "12 entries of BF16 do not fit"),
+        ([torch.zeros(8)], "16 bytes of 12 entries were not written"),
+    ],
+)
+def test_pieces_must_make_up_the_tensor(tmp_path: Path, pieces: list[torch.Tensor], fault: str) -> None:
+    with MergedWriter(tmp_path / "out", plan_of({"w": torch.zeros(3, 4)})) as writer:
+        sink = writer.start("w")
+        with pytest.raises(StoreError, match=fault):  # noqa: PT012 - any of the pieces
+            for piece in pieces:
+                sink.add(piece)
+            sink.end()
+    assert leftovers(tmp_path) == []
+
+
 def test_two_runs_give_the_same_bytes_in_any_order(tmp_path: Path) -> None:
     first = digests(written(tmp_path / "a", 20))
     assert digests(written(tmp_path / "b", 20, backwards=True)) == first

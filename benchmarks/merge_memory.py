@@ -1,0 +1,98 @@
+"""Peak memory of merges against four times the largest tensor: `python -m benchmarks.merge_memory [METHOD …]`."""
+
+from __future__ import annotations
+
+import json
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from analysis.merge import METHODS
+from benchmarks.measure import Row, table
+from benchmarks.memory import child
+
+_MAKE = """
+import json, torch
+from pathlib import Path
+from safetensors.torch import save_file
+folder = Path({folder!r}); folder.mkdir()
+generator = torch.Generator().manual_seed({seed})
+shapes = {shapes!r}
+files = {{}}
+common = {{shape: 0.02 * torch.randn(shape, generator=torch.Generator().manual_seed(0)) for shape in set(shapes.values())}}
+names = list(shapes)
+for number, first in enumerate(range(0, len(names), 8)):
+    weights = {{}}
+    for name in names[first : first + 8]:
+        moved = {change} * torch.randn(shapes[name], generator=generator)
+        weights[name] = (common[shapes[name]] + moved).bfloat16()
+        files[name] = f"model-{{number}}.safetensors"
+    save_file(weights, folder / f"model-{{number}}.safetensors")
+(folder / "model.safetensors.index.json").write_text(json.dumps({{"weight_map": files}}))
+(folder / "config.json").write_text("{{}}")
+"""  # noqa: E501
+
+_MERGE = """
+import torch
+torch.set_num_threads(2)
+from pathlib import Path
+from globa_tui.jobs.merge import run_merge
+from globa_tui.recipe import Recipe
+run_merge(Recipe(base={base!r}, fine_tuned={tuned!r}, method={method!r}, params={params!r}), Path({out!r}))
+"""
+
+VARIANTS: dict[str, list[dict[str, Any]]] = {
+    "ties": [{}, {"variant": "mergekit", "density": 0.2}],
+    "dare_linear": [{}, {"variant": "mergekit", "density": 0.5}],
+    "dare_ties": [{}, {"variant": "mergekit", "density": 0.5, "trim_density": 0.2}],
+}
+
+
+def shapes(blocks: int, embedding: tuple[int, int] | None, side: int) -> dict[str, tuple[int, int]]:
+    """An embedding, the largest tensor, and blocks of square matrices."""
+    names = [f"model.layers.{n}.self_attn.{kind}_proj.weight" for n in range(blocks) for kind in "qkvo"]
+    first = {"model.embed_tokens.weight": embedding} if embedding is not None else {}
+    return {**first, **dict.fromkeys(names, (side, side))}
+
+
+def merge_rows(methods: list[str], made: dict[str, tuple[int, int]], title: str) -> list[Row]:
+    """Peak memory of every method on a base and two fine-tunes in bfloat16 with tensors of these shapes."""
+    rows = []
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place)
+        for name, seed, change in (("base", 0, 0.0), ("one", 1, 0.002), ("two", 2, 0.002)):
+            child(_MAKE.format(folder=str(folder / name), seed=seed, change=change, shapes=made))
+        size = sum(file.stat().st_size for file in folder.rglob("*.safetensors"))
+        largest = 2 * max(rows * cols for rows, cols in made.values())
+        bound = 4 * largest + 0.6e9
+        for method in methods:
+            for params in VARIANTS.get(method, [{}]):
+                out = folder / "out"
+                tuned = (str(folder / "one"), str(folder / "two"))
+                found = child(
+                    _MERGE.format(base=str(folder / "base"), tuned=tuned, method=method, params=params, out=str(out))
+                )
+                for file in out.iterdir():
+                    file.unlink()
+                out.rmdir()
+                words = " ".join([method, *(f"{key}={value}" for key, value in params.items())])
+                what = f"peak memory of `{words}`, {title}, {size / 1e9:.1f} GB of sources"
+                reached = found["peak"] <= bound
+                rows.append(Row(what, found["peak"] / 1e9, "GB", f"≤ {bound / 1e9:.2f} GB", reached, found))
+                print(json.dumps({"what": what, **found}), file=sys.stderr, flush=True)
+    return rows
+
+
+def main(methods: list[str]) -> None:
+    """A model whose largest tensor is its embedding, as in most, and one of square matrices alone."""
+    chosen = methods or list(METHODS)
+    rows = merge_rows(chosen, shapes(40, (32768, 1024), 1024), "embedding 32768×1024 and 160 matrices of 1024²")
+    decomposing = [name for name in chosen if name.startswith(("tsv", "iso", "align"))]
+    if decomposing:
+        rows += merge_rows(decomposing, shapes(1, None, 2048), "4 matrices of 2048²")
+    print(table(rows))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
