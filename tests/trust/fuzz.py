@@ -140,7 +140,7 @@ def fuzz(name: str, options: list[str]) -> None:
         place = fuzz_seeds.place()
         file = next(iter(sorted(place.glob(pattern))), place / pattern)
         whole = place / pattern.split("/")[0]
-        judged(whole)  # imports what it needs, and makes sure that the seed is fine
+        read(whole)  # imports what it needs; and the seed has to be fine
 
     def one(data: bytes) -> None:
         file.write_bytes(data)

@@ -12,7 +12,12 @@ from globa_tui.tui.keymap import read_keymap
 from tests.trust import mutate
 from tests.trust.scale import SOAK, note, rounds
 
-TEXT = '[keymap]\n"job.pause" = "z"\n"job.retry" = ["ctrl+r", "f5"]\n'
+TEXT = '[keymap]\n"job.pause" = "z"\n"job.resume" = ["ctrl+r", "f5"]\n'
+
+
+def test_the_whole_file_is_read(tmp_path: Path) -> None:
+    (tmp_path / "config.toml").write_text(TEXT)
+    assert read_keymap(tmp_path / "config.toml") == {"job.pause": "z", "job.resume": "ctrl+r,f5"}
 
 
 @settings(
