@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+import math
 from typing import Any
 
 import numpy as np
@@ -93,6 +95,17 @@ def test_slerp_is_mergekits(shape, dtype, t):
         assert within_a_bf16_ulp(found, wanted)
     first, second = arrays(far)[1:]
     assert not close(averages.slerp(first, second, 0.3), 0.7 * first + 0.3 * second, 1e-3), "the arc is no chord here"
+
+
+@pytest.mark.parametrize("t", [0.3, 0.9])
+def test_slerp_of_nearly_parallel_weights_is_the_chord(t):
+    """As in most tensors of fine-tunes; a hair beyond the limit it is the arc."""
+    base = gaussian(30, 20, 1)
+    one, two = (base + gaussian(30, 20, seed, size) for seed, size in ((2, 0.00005), (3, 0.0001)))
+    assert close(merged("slerp", [base, one, two], t=t), (1 - t) * one.numpy() + t * two.numpy())
+    assert close(merged("slerp", [base, one, two], t=t), averages.slerp(*arrays([one, two]), t), 1e-6)
+    turned = [torch.tensor([1.0, 0.0]), torch.tensor([1.0, 0.0]), torch.tensor([math.cos(0.04), math.sin(0.04)])]
+    assert close(merged("slerp", turned, t=t), np.array([math.cos(0.04 * t), math.sin(0.04 * t)]))
 
 
 def test_slerp_of_nothing_and_of_three():
@@ -194,6 +207,43 @@ def test_votes_that_cancel_elect_the_majority():
 def test_a_whole_trim_without_its_first_pass_is_refused():
     with pytest.raises(OptionsError, match=r"first pass over the whole checkpoint; choose trim=tensor"):
         merged("ties", models((3, 3), 2, torch.float32))
+
+
+def test_a_trim_of_single_tensors_needs_no_first_pass():
+    ties = merge_method("ties")
+    assert ties.passes([ties.complete({"trim": "tensor"}, 2)], 2) is None
+    assert ties.passes([ties.complete({}, 2)], 2) is not None
+
+
+def test_ties_without_weights_or_densities_takes_1_of_every_model():
+    tensors = models((9, 8), 2, torch.float32)
+    base, exact = arrays(tensors)[0], [delta.double().numpy() for delta in deltas(tensors)]
+    assert close(
+        merged("ties", tensors, variant="peft", density=()), base + reference.peft_ties(exact, (1.0, 1.0), 1.0)
+    )
+    assert close(merged("ties", tensors, variant="mergekit", weight=(0.0, 0.0)), base)
+    with pytest.raises(OptionsError, match=r"^density has 3 values for 2 fine-tunes"):
+        merged("ties", tensors, density=(0.1, 0.2, 0.3))
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_function_has_the_defaults_of_its_parameters(name):
+    """Who calls it from a notebook gets what the command gives, or has to say."""
+    method = merge_method(name)
+    signature = inspect.signature(method.function).parameters
+    for parameter in method.parameters:
+        assert signature[parameter.name].default in (parameter.default, *_single(parameter.default), _EMPTY)
+
+
+_EMPTY = inspect.Parameter.empty
+
+
+def _single(value: Any) -> tuple[Any, ...]:
+    return tuple(value) if isinstance(value, tuple) and len(value) == 1 else ()
+
+
+def test_at_least_one_entry_is_kept():
+    assert trim_to_count(torch.tensor([1.0, -3.0, 2.0]), 0.01).tolist() == [0.0, -3.0, 0.0]
 
 
 def test_of_equal_magnitudes_the_first_are_kept():

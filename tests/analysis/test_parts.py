@@ -14,7 +14,7 @@ from analysis.merge.globa import PATTERNS, merged_delta, weighted_core
 from analysis.merge.linear import linear
 from analysis.merge.task_arithmetic import task_arithmetic
 from analysis.overlap import OverlapType, overlap_types
-from analysis.relatedness import relatedness
+from analysis.relatedness import Relatedness, relatedness
 from analysis.subspaces import subspace_overlap
 from analysis.task_vector import frobenius_norm, task_vector
 from tests.analysis.matrices import decaying, gaussian, orthonormal, relative, with_spectrum
@@ -160,6 +160,9 @@ def test_relatedness_of_fine_tunes_and_strangers():
     assert relatedness(base, stranger).change == pytest.approx(math.sqrt(2), rel=0.1)
     assert relatedness(base, base).change == 0.0
     assert relatedness(torch.zeros(3), torch.ones(3)).change == math.inf
+    assert relatedness(torch.zeros(3), torch.zeros(3)) == Relatedness(1.0, 0.0)
+    assert relatedness(torch.ones(4), torch.zeros(4)) == Relatedness(0.0, 1.0)
+    assert relatedness(torch.tensor([1.0, 0.0]), torch.tensor([1.0, 1.0])).cosine == pytest.approx(math.sqrt(0.5))
     with_nan = base.clone()
     with_nan[0] = float("nan")
     assert relatedness(with_nan, close).cosine > 0.99

@@ -63,6 +63,14 @@ def test_stable_and_effective_rank():
     assert effective_rank(flat) == pytest.approx(7)
 
 
+def test_thresholds_that_are_met_exactly():
+    """Two equal values hold half each: the first one reaches a half, and is within it."""
+    pair = torch.ones(2, dtype=torch.float64)
+    assert rank_reaching(pair, 0.5, 2.0) == smallest_rank_reaching(pair, 0.5) == largest_rank_within(pair, 0.5) == 1
+    assert knee(pair[:1], 2.0, 2) == knee(pair) == (1, 0.5)
+    assert stable_rank(torch.tensor([2.0, 0.0], dtype=torch.float64)) == 1.0
+
+
 def test_the_knee_is_farthest_above_the_chord():
     # Curve .25·(1, 2, 3, 3.9…): the distance to the chord k/6 is largest where the strong values end.
     values = torch.tensor([1.0, 1.0, 1.0, 0.1, 0.1, 0.1], dtype=torch.float64)
