@@ -15,6 +15,7 @@ EXAMPLE = """
 globa-tui show math-code
 globa-tui show math-code --layer model.layers.3.mlp.up_proj.weight
 globa-tui show math-code --json | jq '.layers[0].orthogonality'
+globa-tui show math-code --findings
 globa-tui show math-code --representation
 """
 
@@ -24,6 +25,10 @@ def show(
     layer: Annotated[
         str | None, typer.Option("--layer", metavar="NAME", help="Only this layer, with all its numbers.")
     ] = None,
+    findings: Annotated[
+        bool,
+        typer.Option("--findings", help="What stands out, in words, the weightiest first.", show_default=False),
+    ] = False,
     representation: Annotated[
         bool,
         typer.Option(
@@ -40,9 +45,11 @@ def show(
     that no SVD determines. A narrow terminal shows fewer columns, a pipe all of them.
     """
     from globa_tui.cli import layers, tables
+    from globa_tui.cli.findings import print_findings
     from globa_tui.cli.one_layer import layer_sheet
     from globa_tui.cli.runs import reading, run_document
     from globa_tui.diagnostics import UsageError
+    from globa_tui.findings import findings_of
     from store.run import Run, read_result
 
     if as_json and as_csv:
@@ -58,7 +65,11 @@ def show(
         if as_json:
             document = layers.document(run_document(opened, records), shown)
             document["representation"] = read_result(opened.path)
+            found = findings_of(opened.manifest, records, document["representation"])
+            document["findings"] = [layers.finite(finding.to_dict()) for finding in found]
             sys.stdout.write(layers.document_text(document))
+        elif findings:
+            print_findings(findings_of(opened.manifest, records, read_result(opened.path)))
         elif as_csv:
             tasks = sum(source.get("role") != "base" for source in opened.manifest["sources"])
             sys.stdout.write(tables.csv_text(*layers.csv_rows(shown, tasks)))

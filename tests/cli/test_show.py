@@ -269,3 +269,14 @@ def test_damaged_records_are_shown_or_refused(tmp_path: Path, broken: dict[str, 
     assert "--debug" not in result.err
     if result.code:
         assert result.err.count("\n") == 1
+
+
+def test_findings_are_a_list_in_words(run: str) -> None:
+    """The failed layer comes first; the JSON document has the same ones."""
+    result = call("show", run, "--findings")
+    assert result.code == 0
+    assert result.out.startswith(" 1. 1 of 3 layers failed, the first is ")
+    assert "\x1b" not in result.out
+    assert "fact: a fact about the files or the run" in result.out
+    found = json.loads(call("show", run, "--json").out)["findings"]
+    assert (found[0]["code"], found[0]["numbers"], found[0]["layers"]) == ("failed", {"failed": 1}, [HOSTILE])

@@ -1,0 +1,53 @@
+"""Findings in words: a short ranked list of what a run says, each with its numbers and how sure we are.
+
+Free of torch; the terminal interface shows them too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from globa_tui.findings import hidden, overlap, sources, spectrum
+from globa_tui.findings.finding import FACT, SURE, Evidence, Finding, Rule
+
+RULES: tuple[Rule, ...] = (
+    sources.unrelated,
+    sources.failed,
+    sources.incomplete,
+    sources.barely_differs,
+    sources.frozen,
+    sources.sizes,
+    sources.alike,
+    spectrum.nearly_rank_one,
+    spectrum.lost,
+    overlap.opposite_signs,
+    overlap.conflict_free,
+    overlap.degenerate,
+    hidden.hard_to_merge,
+    hidden.far_apart,
+)
+
+__all__ = ["RULES", "SURE", "Evidence", "Finding", "find", "findings_of"]
+
+
+def find(evidence: Evidence) -> list[Finding]:
+    """All findings, the weightiest first. A rule that the records break is a finding too, and stops no other."""
+    found: list[Finding] = []
+    for rule in RULES:
+        try:
+            found += rule(evidence)
+        except (KeyError, TypeError, ValueError, AttributeError, IndexError, ArithmeticError) as error:
+            what = f"{type(error).__name__}: {error}"
+            text = f"the rule {rule.__name__} cannot read the records of this run ({what:.100})"
+            found.append(Finding("unreadable", 0.0, FACT, text))
+    return sorted(found, key=lambda finding: -finding.score)
+
+
+def findings_of(
+    manifest: Mapping[str, Any],
+    records: Sequence[Mapping[str, Any]],
+    representation: Mapping[str, Any] | None = None,
+) -> list[Finding]:
+    """All findings of a run from what the store gives."""
+    return find(Evidence(manifest, records, representation))
