@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -95,7 +96,7 @@ class Evidence:
 
     def norm(self, task: int | None) -> float:
         """Norm of a task vector over all analysed layers; with None that of the base."""
-        return sum((base_norm(r) if task is None else task_norm(r, task)) ** 2 for r in self.done) ** 0.5
+        return math.hypot(*(base_norm(r) if task is None else task_norm(r, task) for r in self.done))
 
 
 Rule = Callable[[Evidence], Iterator[Finding]]

@@ -99,15 +99,14 @@ def _groups(evidence: Evidence, task: int, least: float) -> Iterator[tuple[str, 
         kinds[str(record.get("kind"))].append(record)
     for kind, records in kinds.items():
         held: list[Record] = []
-        ordered = sorted(records, key=lambda record: (record["block"] is None, record["block"] or 0))
-        for record in [*ordered, None]:
-            high = record is not None and _share([record], task, evidence.tasks, "D-") >= least
-            if high and record is not None and (not held or _follows(held[-1], record)):
-                held.append(record)
-                continue
-            if held:
+        for record in sorted(records, key=lambda one: (one["block"] is None, one["block"] or 0)):
+            high = _share([record], task, evidence.tasks, "D-") >= least
+            if held and not (high and _follows(held[-1], record)):
                 yield kind, held, _share(held, task, evidence.tasks, "D-")
-            held = [record] if high and record is not None else []
+                held = []
+            held += [record] if high else []
+        if held:
+            yield kind, held, _share(held, task, evidence.tasks, "D-")
 
 
 def _follows(before: Record, record: Record) -> bool:
