@@ -57,25 +57,43 @@ def measure_accuracy(
     generator = torch.Generator().manual_seed(_SEED)
     probes = torch.randn(values.shape[0], PROBES, dtype=torch.float64, generator=generator).to(values.device)
     scaled = values.double()[:, None] * probes
-    inputs, outputs = right.double() @ probes, left.double() @ probes
+    both = torch.cat([probes, scaled], dim=1)
+    (inputs, right_scaled), (outputs, left_scaled) = (_apply(side, both).chunk(2, dim=1) for side in (right, left))
     forward, backward = images(inputs, outputs)
-    forward, backward = forward - left.double() @ scaled, backward - right.double() @ scaled
-    defects = [left.double().mT @ outputs - probes, right.double().mT @ inputs - probes]
+    forward, backward = forward - left_scaled, backward - right_scaled
+    defects = [_project(left, outputs) - probes, _project(right, inputs) - probes]
     return Accuracy(
         residual=max(float(forward.norm()), float(backward.norm())) / float(scaled.norm()),
         orthogonality=max(float(defect.norm()) for defect in defects) / float(probes.norm()),
     )
 
 
+def _apply(
+    vectors: Float[Tensor, "dim rank"], factor: Float[Tensor, "rank some"], chunk: int = 1024
+) -> Float[Tensor, "dim some"]:
+    """``U B`` in float64, by row chunks."""
+    return torch.cat([part.double() @ factor for part in vectors.split(chunk)])
+
+
+def _project(
+    vectors: Float[Tensor, "dim rank"], columns: Float[Tensor, "dim some"], chunk: int = 1024
+) -> Float[Tensor, "rank some"]:
+    """``Uᵀ X`` in float64, by row chunks; transposed, because thin matrices from the right are slow."""
+    result = columns.new_zeros(columns.shape[1], vectors.shape[1])
+    for part, some in zip(vectors.split(chunk), columns.split(chunk), strict=True):
+        result.addmm_(some.mT, part.double())
+    return result.mT
+
+
 def images_of(matrix: Float[Tensor, "rows cols"], chunk: int = 1024) -> Images:
     """Products with a dense matrix: one float64 pass over it by row chunks."""
 
     def images(inputs: Tensor, outputs: Tensor) -> tuple[Tensor, Tensor]:
-        forward, backward = torch.zeros_like(outputs), torch.zeros_like(inputs)
+        forward, backward = torch.zeros_like(outputs), inputs.new_zeros(inputs.shape[1], inputs.shape[0])
         for start in range(0, matrix.shape[0], chunk):
             rows = matrix[start : start + chunk].double()
             forward[start : start + chunk] = rows @ inputs
-            backward.addmm_(rows.mT, outputs[start : start + chunk])
-        return forward, backward
+            backward.addmm_(outputs[start : start + chunk].mT, rows)
+        return forward, backward.mT
 
     return images

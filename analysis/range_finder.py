@@ -92,7 +92,8 @@ def _sketch(matrix: Float[Tensor, "rows cols"], size: int, scale: float) -> Floa
     space = random.to(matrix.device, matrix.dtype)
     for _ in range(_EARLY_STEPS):
         # One product with τᵀτ squares the spread of the values; the float64 steps bring back what that loses.
-        space = torch.linalg.qr(matrix.mT @ (matrix @ (space / scale)) / scale)[0]
+        outputs = matrix @ (space / scale)
+        space = torch.linalg.qr((outputs.mT @ matrix).mT / scale)[0]
     return space
 
 
@@ -176,7 +177,8 @@ def backward(
     matrix: Float[Tensor, "rows cols"], outputs: Float[Tensor, "rows size"], scale: float, chunk: int = 1024
 ) -> Float[Tensor, "cols size"]:
     """``(τ/scale)ᵀ Y`` in float64 by row chunks."""
-    result = outputs.new_zeros(matrix.shape[1], outputs.shape[1])
+    # Transposed, because libraries multiply a thin matrix from the right many times slower.
+    result = outputs.new_zeros(outputs.shape[1], matrix.shape[1])
     for start in range(0, matrix.shape[0], chunk):
-        result.addmm_(matrix[start : start + chunk].double().mT, outputs[start : start + chunk] / scale)
-    return result
+        result.addmm_((outputs[start : start + chunk] / scale).mT, matrix[start : start + chunk].double())
+    return result.mT

@@ -69,10 +69,11 @@ def canonical_basis(
             rotation = gram_svd(coordinates[start:stop] * weights, left_only=True).left
             vectors[:, start:stop] = vectors[:, start:stop] @ rotation
             coordinates[start:stop] = rotation.mT @ coordinates[start:stop]
-    basis = _combine(bases, vectors[:, :rank].div_(strengths[:rank]))
+    strong = int((strengths[:rank] >= _WEAK).sum())
+    basis = _combine(bases, vectors[:, :rank].div_(strengths[:rank]), strong)
     del vectors
     # In float64 the combination itself rounds as coarsely as its result, so no column is sound.
-    basis = polish(basis, 0 if dtype == torch.float64 else int((strengths[:rank] >= _WEAK).sum()))
+    basis = polish(basis, 0 if dtype == torch.float64 else strong)
     signs = positive_signs(basis)
     coordinates = coordinates[:rank].mul_(signs[:, None].double())
     return SideBasis(
@@ -126,14 +127,18 @@ def _block(bases: Sequence[Float[Tensor, "dim _"]], row: int, col: int) -> Float
 
 
 def _combine(
-    bases: Sequence[Float[Tensor, "dim _"]], mixing: Float[Tensor, "total rank"], chunk: int = 1024
+    bases: Sequence[Float[Tensor, "dim _"]], mixing: Float[Tensor, "total rank"], strong: int, chunk: int = 1024
 ) -> Float[Tensor, "dim rank"]:
-    """``Σ_i U_i B_i`` computed in float64 by row chunks, rounded once to the dtype of the U_i."""
-    parts = torch.split(mixing, [b.shape[1] for b in bases])
+    """``Σ_i U_i B_i``, the first `strong` columns in the dtype of the U_i, the others in float64 and rounded once.
+
+    Rounding in the product is amplified by the inverse of a direction's strength, like that of the U_i.
+    """
     result = bases[0].new_empty(bases[0].shape[0], mixing.shape[1])
-    for start in range(0, result.shape[0], chunk):
-        rows = [basis[start : start + chunk].double() @ part for basis, part in zip(bases, parts, strict=True)]
-        result[start : start + chunk] = sum(rows[1:], rows[0])
+    for columns, dtype in ((slice(0, strong), result.dtype), (slice(strong, None), torch.float64)):
+        parts = torch.split(mixing[:, columns].to(dtype), [b.shape[1] for b in bases])
+        for start in range(0, result.shape[0] if parts[0].shape[1] else 0, chunk):
+            rows = [basis[start : start + chunk].to(dtype) @ part for basis, part in zip(bases, parts, strict=True)]
+            result[start : start + chunk, columns] = sum(rows[1:], rows[0])
     return result
 
 
