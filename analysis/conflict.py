@@ -131,7 +131,7 @@ def _inner(first: Product | None, second: Product | None) -> float:
 
 def _sums(first: Float[Tensor, " size"], second: Float[Tensor, " size"]) -> ConflictSums:
     difference = (first - second).abs_()
-    differ = torch.sign(first) != torch.sign(second)
+    differ = ((first > 0) != (second > 0)) | ((first < 0) != (second < 0))
     size = first.shape[0]
     sums = torch.stack(
         [

@@ -3,11 +3,9 @@
 from jaxtyping import Float
 from torch import Tensor
 
-from analysis.basis import SideBasis
-
 
 def core_matrix(
-    left: SideBasis, right: SideBasis, singular_values: Float[Tensor, " k"], task: int
+    left: Float[Tensor, "left_rank k"], singular_values: Float[Tensor, " k"], right: Float[Tensor, "right_rank k"]
 ) -> Float[Tensor, "left_rank right_rank"]:
     """Compute ``Ĉ_i = U_gᵀ τ_i V_g`` of the truncated task vector, as ``(U_gᵀU_i) Σ_i (V_gᵀV_i)ᵀ``.
 
@@ -16,11 +14,9 @@ def core_matrix(
     Parameters
     ----------
     left, right
-        The global bases of the two sides, with the coordinates of every task.
+        Coordinates of U_i and V_i in the global bases of the two sides.
     singular_values
-        Σ_i, as many as task i has coordinates.
-    task
-        Index of the task from 0.
+        Σ_i.
 
     Returns
     -------
@@ -30,4 +26,4 @@ def core_matrix(
     ----------
     GLOBA, equations 15 and 16.
     """
-    return (left.coordinates[task] * singular_values.double()) @ right.coordinates[task].mT
+    return (left * singular_values.double()) @ right.mT

@@ -93,13 +93,14 @@ def truncated_svd(matrix: Float[Tensor, "rows cols"], energy: float) -> Truncate
     if not 0.0 < energy <= 1.0:
         msg = f"energy is {energy}: a share of energy lies in (0, 1]"
         raise OptionsError(msg)
-    if matrix.numel() == 0 or not bool(matrix.any()):
+    scale = max(abs(float(edge)) for edge in torch.aminmax(matrix)) if matrix.numel() else 0.0
+    if scale == 0.0:
         return _empty(matrix)
     if matrix.shape[0] < matrix.shape[1]:
         flipped = truncated_svd(matrix.mT, energy)
         return replace(flipped, left=flipped.right, right=flipped.left)
-    require_finite(matrix, "the matrix")
-    scale = float(matrix.abs().max())
+    if not math.isfinite(scale):
+        require_finite(matrix, "the matrix")
     for attempt in (_from_range, _from_gram):
         found = attempt(matrix, energy, scale)
         if found is not None and found.accuracy.within(matrix.dtype):

@@ -1,7 +1,8 @@
 """The GLOBA analysis of one weight matrix."""
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
@@ -78,7 +79,8 @@ class LayerAnalysis:
     `pairs` compares tasks two by two: first every other one with the anchor, then those that were asked for besides.
     `unions` are the types of every task against all others together, for more than two tasks.
     `merged` looks at the sum of the task vectors. `grids` are the thresholds of every task that `pairs` look at.
-    `pruned` are the C̃_i in float64.
+    `left` and `right` are the global bases, without coordinates; `cluster_energy` is the energy of the tasks in their
+    clusters. `pruned` are the C̃_i in float64.
     """
 
     shape: tuple[int, int]
@@ -87,6 +89,7 @@ class LayerAnalysis:
     svds: tuple[TruncatedSVD, ...]
     left: SideBasis
     right: SideBasis
+    cluster_energy: tuple[float, float]
     pruned: tuple[Float[Tensor, "rows cols"], ...]
     parts: ComponentTable
     pairs: tuple[PairAnalysis, ...]
@@ -168,7 +171,8 @@ def _decomposed(
     if weight is None:
         return truncated_svd(torch.zeros_like(base, dtype=dtype), energy), 0.0
     delta = task_vector(weight, base, dtype)
-    return truncated_svd(delta, energy), frobenius_norm(delta)
+    svd = truncated_svd(delta, energy)
+    return svd, math.sqrt(svd.total_energy)
 
 
 def _merged(
@@ -209,17 +213,25 @@ def _relate(
     lefts, rights = [svd.left for svd in svds], [svd.right for svd in svds]
     angles = [_angles(rights, options), _angles(lefts, options)]
     overlaps = {pair: _overlap(svds, pair, angles) for pair in conflicts}
-    # Taken off the list, so that the angles of a side are freed with its basis.
+    # Taken off the lists one by one: at full rank angles and coordinates are larger than everything else together.
     left = _basis(lefts, values, options, angles.pop())
     right = _basis(rights, values, options, angles.pop())
-    cores = [core_matrix(left, right, sigma, task) for task, sigma in enumerate(values)]
+    cluster_energy = left.cluster_energy(values), right.cluster_energy(values)
+    left_parts, right_parts = list(left.coordinates), list(right.coordinates)
+    left, right = replace(left, coordinates=()), replace(right, coordinates=())
+    cores = [core_matrix(left_parts.pop(0), sigma, right_parts.pop(0)) for sigma in values]
     grids = [grid(eta, options.what_if) for eta in options.eta]
     rounding = 4 * torch.finfo(options.dtype).eps
     levels = [energy_levels(core, etas, rounding) for core, etas in zip(cores, grids, strict=True)]
+    questions = {
+        (one, two): what_if(cores[one], cores[two], levels[one], levels[two], grids[one], grids[two])
+        for one, two in overlaps
+    }
     pruned = tuple(
         kept_at(core, level, etas.index(eta))
         for core, level, etas, eta in zip(cores, levels, grids, options.eta, strict=True)
     )
+    del levels
     return LayerAnalysis(
         shape=(base.shape[0], base.shape[1]),
         base_norm=frobenius_norm(base.to(options.dtype)),
@@ -227,6 +239,7 @@ def _relate(
         svds=svds,
         left=left,
         right=right,
+        cluster_energy=cluster_energy,
         pruned=pruned,
         parts=component_table(cores, pruned, options.anchor),
         pairs=tuple(
@@ -237,7 +250,7 @@ def _relate(
                 overlap,
                 rank_alignment(svds[one], svds[two]),
                 conflicts[one, two],
-                what_if(cores[one], cores[two], levels[one], levels[two], grids[one], grids[two]),
+                questions[one, two],
                 signed_products(pruned[one], pruned[two]),
             )
             for (one, two), overlap in overlaps.items()

@@ -13,6 +13,9 @@ from analysis.errors import OptionsError
 _FEW = 1 << 14
 """Up to this many entries are sorted: it costs less than a histogram."""
 
+_CHUNK = 1 << 20
+"""Entries whose buckets are found at a time."""
+
 _DROPPED_BITS = 49
 """Bits of a square that do not choose its bucket: 11 of exponent and 3 of mantissa remain, 12 % from edge to edge."""
 
@@ -128,8 +131,9 @@ def _cuts_by_histogram(squares: Float[Tensor, " entries"], etas: Sequence[float]
 
     The bits of a positive float64, read as an integer, are in the order of the numbers; the leading ones are a bucket.
     """
-    keys = squares.view(torch.int64) >> _DROPPED_BITS
-    energies = torch.bincount(keys, weights=squares, minlength=1 << (63 - _DROPPED_BITS))
+    energies = squares.new_zeros(1 << (63 - _DROPPED_BITS))
+    for part in squares.split(_CHUNK):
+        energies += torch.bincount(part.view(torch.int64) >> _DROPPED_BITS, weights=part, minlength=energies.shape[0])
     cumulative = energies.flip(0).cumsum(0)
     cuts = []
     for eta in etas:
@@ -139,9 +143,15 @@ def _cuts_by_histogram(squares: Float[Tensor, " entries"], etas: Sequence[float]
             cuts.append(_ALL if eta == 1.0 else _NONE)
             continue
         reached = float(cumulative[above - 1]) if above else 0.0
-        ordered = torch.sort(squares[keys == energies.shape[0] - 1 - above], descending=True).values
+        ordered = torch.sort(_in_bucket(squares, energies.shape[0] - 1 - above), descending=True).values
         cuts.append(_cut(ordered, reached + ordered.cumsum(0), target))
     return cuts
+
+
+def _in_bucket(squares: Float[Tensor, " entries"], bucket: int) -> Float[Tensor, " some"]:
+    """The squares whose leading bits are `bucket`."""
+    edges = torch.tensor([bucket << _DROPPED_BITS, (bucket + 1) << _DROPPED_BITS]).view(torch.float64).tolist()
+    return squares[(squares >= edges[0]) & (squares < edges[1])]
 
 
 def _cut(ordered: Float[Tensor, " entries"], cumulative: Float[Tensor, " entries"], target: float) -> _Cut:

@@ -15,13 +15,14 @@ SMALLEST_SIDE = 256
 _SEED = 4242
 _FIRST_SHARE = 16
 """The first sketch has a 16th of the smaller side's columns: it costs a hundredth of a full decomposition."""
+_OVERSAMPLING = 16
+"""Columns more than that, so that a rank of a 16th is found at once."""
 _SECOND_SHARE = 6
 """A sketch beyond a sixth of the smaller side costs as much as a full decomposition."""
 _PROMISING = 0.9
 """Share of the wanted energy that the first sketch must hold for a larger one to be worth trying."""
 _ALL = 0.999
 """The same where all of the energy is wanted: then the rest must be rounding."""
-_EARLY_STEPS = 2
 _EXACT_WORK = 0.5
 """Steps in float64 times the share of columns in the sketch: what may be spent before a full one is cheaper."""
 
@@ -72,34 +73,35 @@ def leading_triplets(
     Halko, Martinsson and Tropp, 2011, algorithms 4.4 and 5.1.
     """
     side = matrix.shape[1]
-    first = _sketch(matrix, side // _FIRST_SHARE, scale)
-    promising = _ALL if energy == 1.0 else _PROMISING * energy
-    if _held(matrix, first, scale) < promising * total:
-        return None
+    promising = (_ALL if energy == 1.0 else _PROMISING * energy) * total
     try:
-        found = _refine(matrix, first, energy, total, smallest, scale)
-        if found is None:
-            second = _sketch(matrix, side // _SECOND_SHARE, scale)
-            found = _refine(matrix, second, energy, total, smallest, scale)
+        for size in (side // _FIRST_SHARE + _OVERSAMPLING, side // _SECOND_SHARE):
+            space = _sketch(matrix, size, promising, scale)
+            if space is None:
+                return None
+            found = _refine(matrix, space, energy, total, smallest, scale)
+            if found is not None:
+                return found
     except LinAlgError:
-        return None
-    return found
+        pass
+    return None
 
 
-def _sketch(matrix: Float[Tensor, "rows cols"], size: int, scale: float) -> Float[Tensor, "cols size"]:
-    """Orthonormal columns near the leading right singular space, by a few steps in the dtype of τ."""
+def _sketch(
+    matrix: Float[Tensor, "rows cols"], size: int, wanted: float, scale: float
+) -> Float[Tensor, "cols size"] | None:
+    """Orthonormal columns near the leading right singular space, by two steps in the dtype of τ.
+
+    None where the space after one step holds less than `wanted` of ``‖τ/scale‖_F²``. One product with τᵀτ squares the
+    spread of the values; the float64 steps bring back what that loses.
+    """
     random = torch.randn(matrix.shape[1], size, generator=torch.Generator().manual_seed(_SEED), dtype=torch.float64)
-    space = random.to(matrix.device, matrix.dtype)
-    for _ in range(_EARLY_STEPS):
-        # One product with τᵀτ squares the spread of the values; the float64 steps bring back what that loses.
-        outputs = matrix @ (space / scale)
-        space = torch.linalg.qr((outputs.mT @ matrix).mT / scale)[0]
+    outputs = matrix @ (random.to(matrix.device, matrix.dtype) / scale)
+    outputs = matrix @ (torch.linalg.qr((outputs.mT @ matrix).mT / scale)[0] / scale)
+    if float(outputs.double().square().sum()) < wanted:
+        return None
+    space: Tensor = torch.linalg.qr((outputs.mT @ matrix).mT / scale)[0]
     return space
-
-
-def _held(matrix: Float[Tensor, "rows cols"], space: Float[Tensor, "cols size"], scale: float) -> float:
-    """Energy of ``τ/scale`` in a space."""
-    return float((matrix @ (space / scale)).double().square().sum())
 
 
 def _refine(

@@ -9,6 +9,8 @@ from torch import Tensor
 
 from analysis.overlap import OVERLAP_TYPES
 
+_CHUNK = 1 << 20
+"""Entries that are looked at at a time: a few int64 stand for each."""
 PATTERNS = ("C1", *(kind.label for kind in OVERLAP_TYPES))
 """Order of the last axis: C̃_1 itself, then A, B, C, D+, D−, E."""
 
@@ -78,9 +80,12 @@ def _own(
     anchor: Float[Tensor, "rows cols"], levels: UInt8[Tensor, "rows cols"], size: int
 ) -> tuple[Int64[Tensor, " etas"], Float[Tensor, " etas"]]:
     """Entries and energy of C̃_1 at every threshold."""
-    flat = levels.flatten().long()
-    counts = torch.bincount(flat, minlength=size + 1)[:size]
-    energies = torch.bincount(flat, weights=anchor.flatten().double().square(), minlength=size + 1)[:size]
+    counts = torch.zeros(size, dtype=torch.int64, device=anchor.device)
+    energies = counts.double()
+    for level, values in zip(levels.flatten().split(_CHUNK), anchor.flatten().split(_CHUNK), strict=True):
+        keys = level.long()
+        counts += torch.bincount(keys, minlength=size + 1)[:size]
+        energies += torch.bincount(keys, weights=values.double().square(), minlength=size + 1)[:size]
     return counts.cumsum(0), energies.double().cumsum(0)
 
 
@@ -92,17 +97,22 @@ def _histogram(
     shape: tuple[int, int, int, int, int],
 ) -> tuple[Int64[Tensor, "level same here row column"], Float[Tensor, "level same here row column"]]:
     """Count, and sum the squares of, the entries of Ĉ_2 by their levels; see `what_if`."""
-    size = shape[0] * shape[1] * shape[2] * shape[3] * shape[4]
+    counts = torch.zeros(shape, dtype=torch.int64, device=other.device).flatten()
+    energies = counts.double()
     if other.numel() == 0:
-        empty = torch.zeros(shape, dtype=torch.int64, device=other.device)
-        return empty, empty.double()
-    lines = anchor_levels.amin(1, keepdim=True).long() * shape[4] + anchor_levels.amin(0, keepdim=True).long()
-    places = torch.nonzero((levels < shape[0]).flatten()).flatten()
-    values, there = other.flatten()[places], anchor.flatten()[places]
-    keys = levels.flatten()[places].long() * 2 + ((values > 0) == (there > 0))
-    keys = (keys * shape[2] + anchor_levels.flatten()[places]) * (shape[3] * shape[4]) + lines.flatten()[places]
-    energies = torch.bincount(keys, weights=values.double().square(), minlength=size)
-    return torch.bincount(keys, minlength=size).view(shape), energies.double().view(shape)
+        return counts.view(shape), energies.view(shape)
+    row_levels, column_levels = anchor_levels.amin(1, keepdim=True).long(), anchor_levels.amin(0, keepdim=True).long()
+    step = max(_CHUNK // other.shape[1], 1)
+    for rows in (slice(start, start + step) for start in range(0, other.shape[0], step)):
+        lines = row_levels[rows] * shape[4] + column_levels
+        places = torch.nonzero((levels[rows] < shape[0]).flatten()).flatten()
+        values, there = other[rows].flatten()[places], anchor[rows].flatten()[places]
+        keys = levels[rows].flatten()[places].long() * 2 + ((values > 0) == (there > 0))
+        keys = keys * shape[2] + anchor_levels[rows].flatten()[places]
+        keys = keys * (shape[3] * shape[4]) + lines.flatten()[places]
+        energies += torch.bincount(keys, weights=values.double().square(), minlength=counts.shape[0])
+        counts += torch.bincount(keys, minlength=counts.shape[0])
+    return counts.view(shape), energies.view(shape)
 
 
 def _grid(own: Tensor, cells: Tensor) -> Tensor:

@@ -67,17 +67,20 @@ def floor(pair: tuple[Tensor, Tensor], found: LayerAnalysis) -> Callable[[], Non
     """
     bases = [(found.svds[0].left, found.svds[1].left), (found.svds[0].right, found.svds[1].right)]
     ranks = [svd.rank for svd in found.svds]
+    coordinates = [
+        [torch.randn(side.rank, rank, dtype=torch.float64) for rank in ranks] for side in (found.left, found.right)
+    ]
 
     def run() -> None:
         for tau, rank in zip(pair, ranks, strict=True):
             wide = tau.double()
             _, vectors = torch.linalg.eigh(wide.mT @ wide)
             wide @ vectors[:, :rank]
-        for (first, second), side in zip(bases, (found.left, found.right), strict=True):
-            first.double().mT @ second.double()
-            for space, coordinates in zip((first, second), side.coordinates, strict=True):
-                space.double() @ coordinates.mT
-        for left, right in zip(found.left.coordinates, found.right.coordinates, strict=True):
+        for spaces, parts in zip(bases, coordinates, strict=True):
+            spaces[0].double().mT @ spaces[1].double()
+            for space, part in zip(spaces, parts, strict=True):
+                space.double() @ part.mT
+        for left, right in zip(*coordinates, strict=True):
             left @ right.mT
 
     return run

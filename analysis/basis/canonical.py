@@ -56,65 +56,80 @@ def canonical_basis(
     GLOBA, equations 11–14. The canonical choice is ours: equal singular values leave the published basis arbitrary.
     """
     dtype = bases[0].dtype
-    eigenvalues, vectors = concatenation_eigen(bases, angles)
-    strengths = eigenvalues.clamp(min=0).sqrt()
+    strengths, coordinates = _coordinates(bases, angles)
     smallest = _smallest_strength(dtype, len(bases))
     rank = kept_rank(strengths, energy, smallest)
     resolved = int((strengths > smallest).sum())
     clusters = find_clusters(strengths[:resolved], cluster_tolerance(dtype))
-    coordinates = vectors.mT.clone(memory_format=torch.contiguous_format).mul_(strengths[:, None])
-    weights = torch.cat([values.double() for values in singular_values])
     for start, stop in clusters:
         if stop - start > 1:
-            rotation = gram_svd(coordinates[start:stop] * weights, left_only=True).left
-            vectors[:, start:stop] = vectors[:, start:stop] @ rotation
-            coordinates[start:stop] = rotation.mT @ coordinates[start:stop]
+            _rotate([part[start:stop] for part in coordinates], singular_values)
+    coordinates = [part[:rank] for part in coordinates]
     strong = int((strengths[:rank] >= _WEAK).sum())
-    basis = _combine(bases, vectors[:, :rank].div_(strengths[:rank]), strong)
-    del vectors
+    basis = _combine(bases, coordinates, strengths[:rank], strong)
     # In float64 the combination itself rounds as coarsely as its result, so no column is sound.
     basis = polish(basis, 0 if dtype == torch.float64 else strong)
     signs = positive_signs(basis)
-    coordinates = coordinates[:rank].mul_(signs[:, None].double())
     return SideBasis(
         vectors=basis.mul_(signs),
-        coordinates=tuple(part.contiguous() for part in torch.split(coordinates, [b.shape[1] for b in bases], dim=1)),
+        coordinates=tuple(part.mul_(signs[:, None].double()) for part in coordinates),
         strengths=strengths[:rank].clone(),
         clustered=clustered_mask(clusters, max(rank, resolved))[:rank].to(basis.device),
     )
 
 
+def _coordinates(
+    bases: Sequence[Float[Tensor, "dim _"]], angles: PrincipalAngles | None
+) -> tuple[Float[Tensor, " total"], list[Float[Tensor, "kept _"]]]:
+    """Strengths √λ, descending, and ``Λ^{1/2} Zᵀ`` in a block for each task, without rows of strength 0 at the end."""
+    if len(bases) == 2:
+        return _two_task_coordinates(angles or principal_angles(bases[0], bases[1]))
+    eigenvalues, vectors = concatenation_eigen(bases)
+    strengths = eigenvalues.clamp(min=0).sqrt()
+    whole = vectors.mT.mul(strengths[:, None])
+    return strengths, [part.contiguous() for part in torch.split(whole, [b.shape[1] for b in bases], dim=1)]
+
+
+def _two_task_coordinates(
+    found: PrincipalAngles,
+) -> tuple[Float[Tensor, " total"], list[Float[Tensor, "kept _"]]]:
+    """The same from ``U_1ᵀU_2 = P cos θ Qᵀ``: √(1 ± cos θ_j) on (p_j, ±q_j)/√2, and 1 on what has no partner."""
+    left, right, pairs = found.first.mT, found.second.mT, found.cosines.shape[0]
+    strong, weak = (1 + found.cosines).sqrt(), found.versines.flip(0).sqrt()
+    alone = left.shape[0] + right.shape[0] - 2 * pairs
+    weak_rows = int((weak > 0).sum())
+    blocks = []
+    for vectors, sign, before in ((left, 1.0, 0), (right, -1.0, left.shape[0] - pairs)):
+        # Filled in place: these matrices are the largest of the analysis.
+        block = vectors.new_zeros(pairs + alone + weak_rows, vectors.shape[1])
+        torch.mul(vectors[:pairs], (strong * 0.5**0.5)[:, None], out=block[:pairs])
+        start = pairs + before
+        block[start : start + vectors.shape[0] - pairs] = vectors[pairs:]
+        block[pairs + alone :] = vectors[:pairs].flip(0)[:weak_rows] * (weak * sign * 0.5**0.5)[:weak_rows, None]
+        blocks.append(block)
+    return torch.cat([strong, strong.new_ones(alone), weak]), blocks
+
+
+def _rotate(parts: list[Float[Tensor, "cluster _"]], singular_values: Sequence[Float[Tensor, " _"]]) -> None:
+    """Rotate the coordinates of one cluster, in place, to the singular vectors of the task energy that it holds."""
+    weighted = torch.cat([part * values.double() for part, values in zip(parts, singular_values, strict=True)], dim=1)
+    rotation = gram_svd(weighted, left_only=True).left.mT
+    for part in parts:
+        part.copy_(rotation @ part)
+
+
 def concatenation_eigen(
-    bases: Sequence[Float[Tensor, "dim _"]], angles: PrincipalAngles | None = None
+    bases: Sequence[Float[Tensor, "dim _"]],
 ) -> tuple[Float[Tensor, " total"], Float[Tensor, "total total"]]:
     """Compute eigenvalues (descending) and eigenvectors of the Gram matrix of ``[U_1 … U_T]``, in float64.
 
     The U_i are taken as exactly orthonormal: the diagonal blocks of the Gram matrix are identities.
     """
-    if len(bases) == 2:
-        return _two_task_eigen(angles or principal_angles(bases[0], bases[1]))
     gram = torch.cat(
         [torch.cat([_block(bases, row, col) for col in range(len(bases))], dim=1) for row in range(len(bases))]
     )
     eigenvalues, vectors = torch.linalg.eigh(gram)
     return eigenvalues.flip(0), vectors.flip(1)
-
-
-def _two_task_eigen(found: PrincipalAngles) -> tuple[Float[Tensor, " total"], Float[Tensor, "total total"]]:
-    """Eigenpairs of ``[[I, M], [Mᵀ, I]]`` from ``M = P cos θ Qᵀ``: 1 ± cos θ_j on (p_j, ±q_j)/√2, 1 on the rest."""
-    left, right, cosines = found.first, found.second, found.cosines
-    pairs, first, total = cosines.shape[0], left.shape[0], left.shape[0] + right.shape[0]
-    half = 0.5**0.5
-    # Filled in place: these matrices are the largest of the analysis.
-    vectors = left.new_zeros(total, total)
-    vectors[:first, :pairs] = left[:, :pairs] * half
-    vectors[first:, :pairs] = right[:, :pairs] * half
-    vectors[:first, pairs:first] = left[:, pairs:]
-    vectors[first:, first : total - pairs] = right[:, pairs:]
-    vectors[:first, total - pairs :] = vectors[:first, :pairs].flip(1)
-    vectors[first:, total - pairs :] = -vectors[first:, :pairs].flip(1)
-    ones = cosines.new_ones(total - 2 * pairs)
-    return torch.cat([1 + cosines, ones, found.versines.flip(0)]), vectors
 
 
 def _block(bases: Sequence[Float[Tensor, "dim _"]], row: int, col: int) -> Float[Tensor, "_ _"]:
@@ -127,19 +142,38 @@ def _block(bases: Sequence[Float[Tensor, "dim _"]], row: int, col: int) -> Float
 
 
 def _combine(
-    bases: Sequence[Float[Tensor, "dim _"]], mixing: Float[Tensor, "total rank"], strong: int, chunk: int = 1024
+    bases: Sequence[Float[Tensor, "dim _"]],
+    coordinates: Sequence[Float[Tensor, "rank _"]],
+    strengths: Float[Tensor, " rank"],
+    strong: int,
+    chunk: int = 1024,
 ) -> Float[Tensor, "dim rank"]:
-    """``Σ_i U_i B_i``, the first `strong` columns in the dtype of the U_i, the others in float64 and rounded once.
+    """``Q = Σ_i U_i C_iᵀ Λ^{-1}``: the first `strong` columns in the dtype of the U_i, the others in float64.
 
     Rounding in the product is amplified by the inverse of a direction's strength, like that of the U_i.
     """
-    result = bases[0].new_empty(bases[0].shape[0], mixing.shape[1])
-    for columns, dtype in ((slice(0, strong), result.dtype), (slice(strong, None), torch.float64)):
-        parts = torch.split(mixing[:, columns].to(dtype), [b.shape[1] for b in bases])
-        for start in range(0, result.shape[0] if parts[0].shape[1] else 0, chunk):
-            rows = [basis[start : start + chunk].to(dtype) @ part for basis, part in zip(bases, parts, strict=True)]
-            result[start : start + chunk, columns] = sum(rows[1:], rows[0])
+    result = bases[0].new_empty(bases[0].shape[0], strengths.shape[0])
+    scale = strengths.square()[:, None]
+    for start in range(0, strengths.shape[0], chunk):
+        for columns in (slice(start, min(start + chunk, strong)), slice(max(start, strong), start + chunk)):
+            dtype = result.dtype if columns.start < strong else torch.float64
+            mixing = [(part[columns] / scale[columns]).to(dtype).mT for part in coordinates]
+            if mixing[0].shape[1]:
+                _mix(bases, mixing, result[:, columns])
     return result
+
+
+def _mix(
+    bases: Sequence[Float[Tensor, "dim _"]],
+    mixing: Sequence[Float[Tensor, "_ some"]],
+    result: Float[Tensor, "dim some"],
+    chunk: int = 1024,
+) -> None:
+    """``Σ_i U_i B_i`` by row chunks, in the dtype of the B_i, rounded once into `result`."""
+    for start in range(0, result.shape[0], chunk):
+        rows = slice(start, start + chunk)
+        products = [basis[rows].to(part.dtype) @ part for basis, part in zip(bases, mixing, strict=True)]
+        result[rows] = sum(products[1:], products[0])
 
 
 def polish(vectors: Float[Tensor, "dim rank"], sound: int) -> Float[Tensor, "dim rank"]:

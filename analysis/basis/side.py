@@ -14,9 +14,10 @@ from analysis.spectrum import smallest_rank_reaching
 class SideBasis:
     """An orthonormal basis Q of one side, and the task vectors' singular vectors in its coordinates.
 
-    `vectors` is Q (dim × rank). `coordinates[i]` is ``Qᵀ U_i`` (rank × rank_i). `strengths` are the singular values
-    of the concatenation ``[U_1 … U_T]`` that belong to the columns of Q, largest first. `clustered` marks the columns
-    whose strength is shared with another column: inside such a cluster every orthonormal basis is equally valid.
+    `vectors` is Q (dim × rank). `coordinates[i]` is ``Qᵀ U_i`` (rank × rank_i); there may be none, since they are large
+    and of no use once the interaction matrices are known. `strengths` are the singular values of the concatenation
+    ``[U_1 … U_T]`` that belong to the columns of Q, largest first. `clustered` marks the columns whose strength is
+    shared with another column: inside such a cluster every orthonormal basis is equally valid.
     """
 
     vectors: Float[Tensor, "dim rank"]

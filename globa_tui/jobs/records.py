@@ -94,11 +94,10 @@ def _spectrum_scalars(result: LayerAnalysis) -> dict[str, Any]:
 
 
 def _clusters(result: LayerAnalysis) -> dict[str, Any]:
-    values = [svd.singular_values for svd in result.svds]
     sides = {"left": result.left, "right": result.right}
     return {
-        name: {"directions": int(side.clustered.sum()), "energy": side.cluster_energy(values)}
-        for name, side in sides.items()
+        name: {"directions": int(side.clustered.sum()), "energy": energy}
+        for (name, side), energy in zip(sides.items(), result.cluster_energy, strict=True)
     }
 
 
