@@ -72,7 +72,7 @@ def _apply(
     vectors: Float[Tensor, "dim rank"], factor: Float[Tensor, "rank some"], chunk: int = 1024
 ) -> Float[Tensor, "dim some"]:
     """``U B`` in float64, by row chunks."""
-    return torch.cat([part.double() @ factor for part in vectors.split(chunk)])
+    return torch.cat([part.double() @ factor for part in torch.split(vectors, chunk)])
 
 
 def _project(
@@ -80,7 +80,7 @@ def _project(
 ) -> Float[Tensor, "rank some"]:
     """``Uᵀ X`` in float64, by row chunks; transposed, because thin matrices from the right are slow."""
     result = columns.new_zeros(columns.shape[1], vectors.shape[1])
-    for part, some in zip(vectors.split(chunk), columns.split(chunk), strict=True):
+    for part, some in zip(torch.split(vectors, chunk), torch.split(columns, chunk), strict=True):
         result.addmm_(some.mT, part.double())
     return result.mT
 

@@ -132,7 +132,7 @@ def _cuts_by_histogram(squares: Float[Tensor, " entries"], etas: Sequence[float]
     The bits of a positive float64, read as an integer, are in the order of the numbers; the leading ones are a bucket.
     """
     energies = squares.new_zeros(1 << (63 - _DROPPED_BITS))
-    for part in squares.split(_CHUNK):
+    for part in torch.split(squares, _CHUNK):
         energies += torch.bincount(part.view(torch.int64) >> _DROPPED_BITS, weights=part, minlength=energies.shape[0])
     cumulative = energies.flip(0).cumsum(0)
     cuts = []

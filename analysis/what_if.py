@@ -82,7 +82,7 @@ def _own(
     """Entries and energy of C̃_1 at every threshold."""
     counts = torch.zeros(size, dtype=torch.int64, device=anchor.device)
     energies = counts.double()
-    for level, values in zip(levels.flatten().split(_CHUNK), anchor.flatten().split(_CHUNK), strict=True):
+    for level, values in zip(torch.split(levels.flatten(), _CHUNK), torch.split(anchor.flatten(), _CHUNK), strict=True):
         keys = level.long()
         counts += torch.bincount(keys, minlength=size + 1)[:size]
         energies += torch.bincount(keys, weights=values.double().square(), minlength=size + 1)[:size]
