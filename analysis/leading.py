@@ -15,6 +15,10 @@ SMALLEST_SIDE = 384
 RESOLVED = 1e-4
 """Largest accepted ``‖τᵀu − σv‖/σ``: the angle to the true direction is about that over the relative gap."""
 
+SMALLEST_BLOCK = 48
+"""Columns of an iteration: half as many again as are wanted converge in few steps."""
+
+_SEED = 77
 _ENOUGH = 1e-6
 _MOST_STEPS = 6
 
@@ -27,7 +31,7 @@ def strongest_triplets(matrix: Float[Tensor, "rows cols"], near: Float[Tensor, "
     matrix
         In float32 or float64, finite.
     near
-        Columns whose span is near the wanted right singular vectors; need not be orthonormal.
+        Columns whose span is near the wanted right singular vectors; need not be orthonormal, and may be few or none.
     count
         Most triplets wanted.
 
@@ -39,7 +43,8 @@ def strongest_triplets(matrix: Float[Tensor, "rows cols"], near: Float[Tensor, "
 
     Notes
     -----
-    ``4 m n l`` for each of at most six steps with l columns of `near`; a full decomposition below `SMALLEST_SIDE`.
+    ``4 m n l`` for each of at most six steps with l columns of `near`, three where values lie too close together from
+    the first on; a full decomposition below `SMALLEST_SIDE`.
 
     References
     ----------
@@ -60,29 +65,42 @@ def strongest_triplets(matrix: Float[Tensor, "rows cols"], near: Float[Tensor, "
 def _strongest(
     matrix: Float[Tensor, "rows cols"], near: Float[Tensor, "cols size"], count: int, scale: float
 ) -> Triplets:
-    if min(matrix.shape) < SMALLEST_SIDE or near.shape[1] * 3 > min(matrix.shape):
+    if min(matrix.shape) < SMALLEST_SIDE:
         left, values, right = torch.linalg.svd(matrix.double() / scale, full_matrices=False)
         kept = min(count, int((values > 1e-6 * values[0]).sum()))
         return Triplets(left[:, :kept], values[:kept] * scale, right.mT[:, :kept])
-    return _krylov(matrix, near, count, scale)
-
-
-def _krylov(matrix: Float[Tensor, "rows cols"], near: Float[Tensor, "cols size"], count: int, scale: float) -> Triplets:
-    space = torch.linalg.qr(near.double())[0]
-    outputs, images, block = space.new_zeros(matrix.shape[0], 0), space[:, :0], space
+    space = torch.linalg.qr(_padded(near))[0]
+    outputs, images = space.new_zeros(matrix.shape[0], 0), space[:, :0]
+    found, unresolved, block = None, space.new_ones(1), space
+    best = math.inf
     for step in range(_MOST_STEPS):
+        if found is not None:
+            block = _beyond(space, images[:, -block.shape[1] :])
+            space = torch.cat([space, block], dim=1)
         outputs = torch.cat([outputs, forward(matrix, block, scale)], dim=1)
-        image = backward(matrix, outputs[:, -block.shape[1] :], scale)
-        images = torch.cat([images, image], dim=1)
-        found, residuals = _ritz(space, outputs, images, count)
-        if step == _MOST_STEPS - 1 or bool((residuals <= _ENOUGH).all()):
+        images = torch.cat([images, backward(matrix, outputs[:, -block.shape[1] :], scale)], dim=1)
+        found, unresolved = _ritz(space, outputs, images, count)
+        shrinks, best = float(unresolved.min()) / best, float(unresolved.min())
+        hopeless = step > 1 and best * shrinks ** (_MOST_STEPS - 1 - step) > RESOLVED
+        if float(unresolved.max()) <= _ENOUGH or hopeless or 2 * space.shape[1] > matrix.shape[1]:
             break
-        for _ in range(2):
-            image = image - space @ (space.mT @ image)
-        block = torch.linalg.qr(image)[0]
-        space = torch.cat([space, block], dim=1)
-    kept = int((residuals > RESOLVED).int().cumsum(0).eq(0).sum())
+    assert found is not None
+    kept = int((unresolved.cummax(0).values <= RESOLVED).sum())
     return Triplets(found.left[:, :kept], found.values[:kept] * scale, found.right[:, :kept])
+
+
+def _padded(near: Float[Tensor, "cols size"]) -> Float[Tensor, "cols padded"]:
+    """Enough columns for an iteration, the missing ones random."""
+    missing = max(SMALLEST_BLOCK - near.shape[1], 0)
+    random = torch.randn(near.shape[0], missing, generator=torch.Generator().manual_seed(_SEED), dtype=torch.float64)
+    return torch.cat([near.double(), random.to(near.device)], dim=1)
+
+
+def _beyond(space: Float[Tensor, "cols size"], image: Float[Tensor, "cols block"]) -> Float[Tensor, "cols block"]:
+    """Orthonormal columns for what a block adds to a space; three times, for a block may add next to nothing."""
+    for _ in range(3):
+        image = torch.linalg.qr(image - space @ (space.mT @ image))[0]
+    return image
 
 
 def _ritz(

@@ -8,14 +8,12 @@ from jaxtyping import Float
 from torch import Tensor
 
 from analysis.cross_influence import DirectionImages, cross_influences, direction_images, summed_influences
-from analysis.leading import strongest_triplets
+from analysis.leading import SMALLEST_BLOCK, strongest_triplets
 from analysis.merge.triplets import Triplets
 from analysis.product import Product, truncated_svd_of_product
 
 COUNT = 32
 """Directions that are looked at, as in the paper's figures."""
-_START = 48
-"""Columns of the first guess of the directions, over all tasks."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +78,7 @@ def merged_alignment(
     ----------
     AlignMerge, equations 4, 7 and 8.
     """
-    found = _directions(merged, near, count)
+    found = strongest_triplets(merged, merged.new_zeros(merged.shape[1], 0) if near is None else near, count)
     images = [direction_images(task_vector, found.left, found.right) for task_vector in task_vectors]
     return alignment_of_images(found, images, float(torch.linalg.vector_norm(merged, dtype=torch.float64)) ** 2)
 
@@ -99,7 +97,7 @@ def alignment_of_images(found: Triplets, images: Sequence[DirectionImages], ener
 
 def starting_directions(spaces: Sequence[Float[Tensor, "cols _"]]) -> Float[Tensor, "cols _"]:
     """Leading right singular vectors of all tasks: those of their sum lie near them."""
-    each = max(_START // len(spaces), 8)
+    each = max(SMALLEST_BLOCK // len(spaces), 8)
     return torch.cat([space[:, :each].double() for space in spaces], dim=1)
 
 
@@ -116,11 +114,3 @@ def alignment_of_products(products: Sequence[Product], count: int = COUNT) -> Me
     found = Triplets(svd.left, svd.singular_values, svd.right).first(count)
     images = [direction_images(product, found.left, found.right) for product in products]
     return alignment_of_images(found, images, svd.total_energy)
-
-
-def _directions(merged: Float[Tensor, "rows cols"], near: Float[Tensor, "cols _"] | None, count: int) -> Triplets:
-    if near is None:
-        generator = torch.Generator().manual_seed(0)
-        shape = merged.shape[1], min(_START, *merged.shape)
-        near = torch.randn(*shape, generator=generator, dtype=torch.float64).to(merged.device)
-    return strongest_triplets(merged, near, count)

@@ -58,12 +58,18 @@ def _layer(record: Record) -> dict[str, Any]:
     return plain
 
 
-def layer_table(records: Sequence[Record]) -> Table:
+def pair_words(pairs: Sequence[tuple[int, int]]) -> str:
+    """Which task vector is compared with which, where the first pairs are those with the run's anchor."""
+    others = [str(task) for anchor, task in pairs if anchor == pairs[0][0]]
+    return f"task{'s' * (len(others) > 1)} {', '.join(others)} against task {pairs[0][0]}"
+
+
+def layer_table(records: Sequence[Record], pairs: Sequence[tuple[int, int]]) -> Table:
     """One row for each layer that is analysed or waits for it, and a row for all of them together."""
     columns = ["layer", "shape", "ranks", "orth L", "orth R", *(f"{t} %" for t in TYPES), "clusters %", "status"]
     listed = [record for record in records if record["status"] != "skipped"]
     done = [record for record in listed if record["status"] == "done"]
-    total = [f"{len(done)} of {len(listed)} layers", "", "", *_measures(_summed(done)), ""]
+    total = [f"{len(done)} of {len(listed)} layers, {pair_words(pairs)}", "", "", *_measures(_summed(done)), ""]
     rows = [[r["name"], _shape(r), _ranks(r), *_measures(_summed([r])), r["status"]] for r in listed]
     words = frozenset({"layer", "shape", "ranks", "status"})
     return Table(

@@ -8,6 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from globa_tui.aggregate import compared_pairs
 from globa_tui.cli.layers import finite
 from store.errors import RunDamagedError
 
@@ -45,6 +46,7 @@ def run_document(run: Run, records: Sequence[Mapping[str, Any]]) -> dict[str, An
         "base": next((s.get("source") for s in sources if s.get("role") == "base"), None),
         "fine_tuned": [s.get("source") for s in sources if s.get("role") != "base"],
         "settings": run.manifest["settings"],
+        "pairs": [list(pair) for pair in compared_pairs(run.manifest["settings"], len(sources) - 1)],
         "status": _run_status(states, jobs_of(run.path)),
         "layers_total": len(states) - states.count("skipped"),
         "layers_done": states.count("done"),

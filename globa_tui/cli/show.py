@@ -5,11 +5,14 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from globa_tui.cli.options import JsonOption, ReadableRun, run_path
+
+if TYPE_CHECKING:
+    from store.run import Run
 
 EXAMPLE = """
 globa-tui show math-code
@@ -17,6 +20,8 @@ globa-tui show math-code --layer model.layers.3.mlp.up_proj.weight
 globa-tui show math-code --json | jq '.layers[0].orthogonality'
 globa-tui show math-code --findings
 globa-tui show math-code --representation
+globa-tui show math-code --by kind
+globa-tui show math-code --what-if --by block --csv
 """
 
 
@@ -35,6 +40,16 @@ def show(
             "--representation", help="Distances of hidden states that `represent` kept here.", show_default=False
         ),
     ] = False,
+    by: Annotated[
+        str | None,
+        typer.Option("--by", metavar="GROUP", help="Take layers together: kind, block or model."),
+    ] = None,
+    what_if: Annotated[
+        bool, typer.Option("--what-if", help="Patterns at other --eta, exact, added up as --by says.")
+    ] = False,
+    pair: Annotated[
+        str | None, typer.Option("--pair", metavar="A,T", help="With those two: only task T against task A.")
+    ] = None,
     as_json: JsonOption = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print comma-separated values, one row per layer.")] = False,
 ) -> None:
@@ -43,6 +58,10 @@ def show(
     Percentages are shares of the energy that pruning retains of task 2; 'orth' is the overlap of the tasks'
     output (L) and input (R) spaces, 0 orthogonal and 1 contained; 'clusters' is the share of basis directions
     that no SVD determines. A narrow terminal shows fewer columns, a pipe all of them.
+
+    With --by, 'both' to 'none' are shares of task 2's energy by whether its outputs (L) and inputs (R) lie in task
+    1's spaces; 'change' and 'sign' are conflicts of entries; SAI says how far the sum of the task vectors amplifies
+    (above 0) or holds back (below 0) each of the two. docs/metrics.md has the equations.
     """
     from globa_tui.cli import layers, tables
     from globa_tui.cli.findings import print_findings
@@ -59,6 +78,9 @@ def show(
         _representation(run_path(run), as_json=as_json)
         return
     opened = Run.open(run_path(run))
+    if by or what_if or pair:
+        _show_together(opened, layer, by, what_if, pair, as_json=as_json, as_csv=as_csv)
+        return
     with reading(opened):
         records = opened.records()
         shown = records if layer is None else [_find(records, layer)]
@@ -74,9 +96,9 @@ def show(
             tasks = sum(source.get("role") != "base" for source in opened.manifest["sources"])
             sys.stdout.write(tables.csv_text(*layers.csv_rows(shown, tasks)))
         elif layer is not None:
-            tables.show_table(layer_sheet(shown[0]))
+            tables.show_table(layer_sheet(shown[0], _pairs(opened)))
         else:
-            tables.show_table(layers.layer_table(records))
+            tables.show_table(layers.layer_table(records, _pairs(opened)))
             _remarks(records)
 
 
@@ -99,6 +121,31 @@ def _representation(path: Path, *, as_json: bool) -> None:
     except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
         msg = f"{path}: its representation is not what globa-tui writes ({type(error).__name__}: {error})"
         raise RunDamagedError(msg) from error
+
+
+def _show_together(
+    run: Run, layer: str | None, by: str | None, what_if: bool, pair: str | None, *, as_json: bool, as_csv: bool
+) -> None:
+    from globa_tui.cli.runs import reading
+    from globa_tui.cli.show_groups import show_groups, show_what_if
+    from globa_tui.diagnostics import UsageError
+
+    if layer is not None and (by or not what_if):
+        msg = "--layer is one layer; with --by and --pair give none, or --layer and --what-if"
+        raise UsageError(msg)
+    with reading(run):
+        if what_if:
+            records = run.records() if layer is None else [_find(run.records(), layer)]
+            show_what_if(run, records, by, pair, as_json=as_json, as_csv=as_csv)
+        else:
+            show_groups(run, by, pair, as_json=as_json, as_csv=as_csv)
+
+
+def _pairs(run: Run) -> list[tuple[int, int]]:
+    from globa_tui.aggregate import compared_pairs
+
+    tasks = sum(source.get("role") != "base" for source in run.manifest["sources"])
+    return compared_pairs(run.manifest["settings"], tasks)
 
 
 def _find(records: Sequence[Mapping[str, Any]], name: str) -> Mapping[str, Any]:

@@ -176,11 +176,12 @@ def merged_scalars(result: LayerAnalysis) -> Record:
     """What the sum of the task vectors does to each of them, in its leading directions; see docs/store.md."""
     found = result.merged
     if not len(found.values):
-        return {"directions": 0, "share": found.share}
+        return {"directions": 0, "share": found.share, "energy": 0.0}
     index = found.signed_index
     return {
         "directions": len(found.values),
         "share": found.share,
+        "energy": float(found.values.square().sum()),
         "sai": found.mean(index).tolist(),
         "sai_first": index[:, 0].tolist(),
         "sai_absolute": found.mean(index.abs()).tolist(),

@@ -12,6 +12,7 @@ from types import MappingProxyType
 from typing import Any, Literal
 
 from globa_tui.coefficients import PATTERNS
+from globa_tui.quantities import quantity
 
 Record = Mapping[str, Any]
 Values = tuple[float | None, ...]
@@ -53,6 +54,19 @@ class Metric:
     format: Callable[[float], str]
     per_task: bool = False
     show: Literal["table", "layer", "both"] = "both"
+    path: str = ""
+    """Where `values` reads in a record, when it does more than follow a path."""
+
+    @property
+    def quantity(self) -> str:
+        """Path of its entry in `globa_tui.quantities`, which has its unit and equation."""
+        return self.path or (".".join(self.values.keys) if isinstance(self.values, _Path) else self.key)
+
+    @property
+    def source(self) -> str:
+        """Paper and equation; nothing where there is none."""
+        found = quantity(self.quantity)
+        return found.source if found else ""
 
     @property
     def short(self) -> str:
@@ -112,15 +126,22 @@ def seconds(value: float) -> str:
     return f"{value:.1f}" if value < 100 else f"{value:.0f}"
 
 
-def _path(*keys: str) -> Callable[[Record], Values]:
-    def read(record: Record) -> Values:
+@dataclass(frozen=True, slots=True)
+class _Path:
+    """Reads what lies at a path of a record."""
+
+    keys: tuple[str, ...]
+
+    def __call__(self, record: Record) -> Values:
         value: Any = record
-        for key in keys:
+        for key in self.keys:
             value = value.get(key) if isinstance(value, Mapping) else None
         values = value if isinstance(value, list) and value else (value,)
         return tuple(each if isinstance(each, int | float) else None for each in values)
 
-    return read
+
+def _path(*keys: str) -> _Path:
+    return _Path(keys)
 
 
 def share_of(pattern: str) -> Callable[[Record], Values]:
@@ -158,8 +179,9 @@ def _knee(record: Record) -> Values:
     return tuple(point.get("energy") for point in points) or (None,)
 
 
-def _rank_at(energy: str) -> Callable[[Record], Values]:
-    return _path("rank_at", energy)
+def _first_window(record: Record) -> Values:
+    windows = (record.get("alignment") or {}).get("windows") or [None]
+    return (windows[0] if isinstance(windows[0], int | float) else None,)
 
 
 _BUILT_IN: tuple[Metric, ...] = (
@@ -179,6 +201,7 @@ _BUILT_IN: tuple[Metric, ...] = (
         "‖U1ᵀU2‖²/min k: 0 apart, 1 contained",
         _overlap,
         decimal,
+        path="orthogonality.left",
     ),
     *(
         Metric(
@@ -189,6 +212,7 @@ _BUILT_IN: tuple[Metric, ...] = (
             share_of(name),
             percent,
             show="table",
+            path=f"patterns.{name}",
         )
         for name in TYPES
     ),
@@ -248,25 +272,18 @@ _BUILT_IN: tuple[Metric, ...] = (
         per_task=True,
         show="layer",
     ),
-    Metric(
-        "rank90",
-        "R90",
-        "rank at 90 %",
-        "directions with 90 % of ‖τ‖²",
-        _rank_at("0.9"),
-        whole,
-        per_task=True,
-        show="layer",
-    ),
-    Metric(
-        "rank99",
-        "R99",
-        "rank at 99 %",
-        "directions with 99 % of ‖τ‖²",
-        _rank_at("0.99"),
-        whole,
-        per_task=True,
-        show="layer",
+    *(
+        Metric(
+            f"rank{share}",
+            f"R{share}",
+            f"rank at {share} %",
+            f"directions with {share} % of ‖τ‖²",
+            _path("rank_at", energy),
+            whole,
+            per_task=True,
+            show="layer" if share in ("90", "99") else "table",
+        )
+        for share, energy in (("80", "0.8"), ("90", "0.9"), ("95", "0.95"), ("99", "0.99"))
     ),
     Metric(
         "knee",
@@ -298,6 +315,24 @@ _BUILT_IN: tuple[Metric, ...] = (
         show="layer",
     ),
     Metric(
+        "blocks.left",
+        "Outs%",
+        "in outputs only",
+        "% of ‖τ2‖², only outputs shared",
+        _path("blocks", "left"),
+        percent,
+        show="layer",
+    ),
+    Metric(
+        "blocks.right",
+        "Ins%",
+        "in inputs only",
+        "% of ‖τ2‖², only inputs shared",
+        _path("blocks", "right"),
+        percent,
+        show="layer",
+    ),
+    Metric(
         "blocks.none",
         "None%",
         "in neither space",
@@ -313,6 +348,7 @@ _BUILT_IN: tuple[Metric, ...] = (
         "energy in % with no unique basis",
         _clustered,
         percent,
+        path="clusters.left.energy",
     ),
     *(
         Metric(
@@ -329,6 +365,36 @@ _BUILT_IN: tuple[Metric, ...] = (
             ("align", "mean", "Al", "alignment", ", by rank, mean"),
         )
         for side, words in (("left", "outputs"), ("right", "inputs"))
+    ),
+    Metric(
+        "align.top",
+        "AlS",
+        "S of ranks 1-8",
+        "similarity of both spaces: 0 to 16",
+        _first_window,
+        decimal,
+        show="table",
+        path="alignment.windows",
+    ),
+    Metric(
+        "sai",
+        "SAI",
+        "alignment index",
+        "of τ1+τ2: >0 amplified, <0 held back",
+        _path("sum", "sai"),
+        decimal,
+        per_task=True,
+        show="layer",
+    ),
+    Metric(
+        "sai1",
+        "SAI1",
+        "index, 1st line",
+        "the same in the strongest direction",
+        _path("sum", "sai_first"),
+        decimal,
+        per_task=True,
+        show="table",
     ),
     Metric(
         "cosine",
@@ -365,6 +431,15 @@ _BUILT_IN: tuple[Metric, ...] = (
         _path("conflict", "conflicting_magnitude_change"),
         decimal,
         show="layer",
+    ),
+    Metric(
+        "conflict.zeros",
+        "Zero%",
+        "entries not moved",
+        "entries in % left as they were",
+        _path("conflict", "zeros"),
+        percent,
+        show="table",
     ),
     Metric("seconds", "Secs", "time", "seconds that the analysis took", _path("seconds"), seconds),
 )

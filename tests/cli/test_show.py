@@ -21,12 +21,13 @@ layer                                   shape  ranks  orth L  orth R   A %   B %
 model.layers.0.self_attn.q_proj.weight  8x6    4/2     0.125   0.250  50.0  25.0  12.5   6.2   3.1  3.1        27.3  done
 model.layers.0.mlp.up_proj.weight       12x8   4/2     0.250   0.250  33.3  33.3  16.7   8.3   4.2  4.2        27.3  done
 =cmd|' /C'!A0\\x1b[2J[bold]              4x4    -           -       -     -     -     -     -     -    -           -  failed
-2 of 3 layers                                          0.188   0.250  40.0  30.0  15.0   7.5   3.8  3.8        27.3
+2 of 3 layers, task 2 against task 1                   0.188   0.250  40.0  30.0  15.0   7.5   3.8  3.8        27.3
 """  # noqa: E501
 
 SHEET = """\
 number                     value                              meaning
 shape                      12 x 8                             rows (outputs) x columns (inputs)
+pair                       task 2 against task 1              whose task vector the numbers of a pair compare with whose
 name                       model.layers.0.mlp.up_proj.weight  tensor name in the base
 kind                       up_proj                            what the matrix does in its block
 block                      0                                  number of the transformer block
@@ -89,7 +90,7 @@ def test_table_on_a_terminal(run: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "160")
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setattr(sys, "stdout", screen)
-    tables.show_table(layers.layer_table(Run.open(run).records()))
+    tables.show_table(layers.layer_table(Run.open(run).records(), [(1, 2)]))
     drawn = screen.getvalue()
     assert "model.layers.0.self_attn.q_proj.weight" in drawn
     assert r"=cmd|' /C'!A0\x1b[2J[bold]" in drawn
@@ -101,7 +102,7 @@ def test_a_narrow_terminal_shows_fewer_columns(run: str, monkeypatch: pytest.Mon
     """The shape goes first, the types never; no line is longer than the terminal."""
     from store.run import Run
 
-    table = layers.layer_table(Run.open(run).records())
+    table = layers.layer_table(Run.open(run).records(), [(1, 2)])
     for width, left_out in ((130, set()), (116, {"shape"}), (80, {"shape", "clusters %", "ranks", "status"})):
         screen = Terminal()
         monkeypatch.setenv("COLUMNS", str(width))
@@ -140,6 +141,7 @@ def test_json_has_the_schema(run: str) -> None:
         "base": "org/base",
         "fine_tuned": ["ft1", "ft2"],
         "settings": {"svd_energy": [0.9, 0.99], "eta": [0.95, 0.8]},
+        "pairs": [[1, 2]],
         "status": "failed",
         "layers_total": 3,
         "layers_done": 2,

@@ -66,4 +66,4 @@ def test_the_store_says_which_grid_and_the_grid_holds_the_patterns(three: Run) -
             own = grids[1].index(0.8), grids[pair["task"] - 1].index(0.95 if pair["task"] == 1 else 0.8)
             wanted = pair["patterns"].values()
             assert counts[own].tolist() == [cell["count"] for cell in wanted]
-            assert energies[own].tolist() == [cell["energy"] for cell in wanted]
+            assert energies[own].tolist() == pytest.approx([cell["energy"] for cell in wanted])

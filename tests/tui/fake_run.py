@@ -126,7 +126,11 @@ def record(layer: dict[str, Any], tasks: int = 2) -> dict[str, Any]:
             "cross": cross.tolist(),
             "task_energy": [3.2, float(energy.sum() * 1.2)][:tasks],
         },
-        "alignment": {name: {"left": half[0] / 2, "right": half[1] / 2} for name in ("first", "mean")},
+        "alignment": {
+            **{name: {"left": half[0] / 2, "right": half[1] / 2} for name in ("first", "mean")},
+            "windows": [4.0 * half[0], 0.5, 0.25, 0.125],
+        },
+        "sum": {"sai": [0.75, half[0] - 0.5], "sai_first": [1.25, half[1]]},
         "conflict": {
             "magnitude_change": 0.68,
             "sign_change": float(rng.uniform(0.3, 0.5)),
