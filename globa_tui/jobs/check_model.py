@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from globa_tui.diagnostics import printable
+from globa_tui.jobs import loadable
 from store.checkpoints import Checkpoint, TensorHeader
 from store.checkpoints.dtypes import FLOATING
 from store.checkpoints.pairing import pair_names
@@ -18,8 +19,6 @@ from store.errors import StoreError
 Outcome = tuple[Literal["passed", "warning", "failed", "skipped"], str]
 
 _DTYPES = {"float64": "F64", "float32": "F32", "float16": "F16", "bfloat16": "BF16"}
-_MOST_BLOCKS = 4096
-"""More of anything that a config counts is not tried: building it could take for ever."""
 
 
 def config_faults(merged: Checkpoint, base: Checkpoint | None) -> Outcome:
@@ -65,7 +64,7 @@ def transformers_faults(merged: Checkpoint) -> Outcome:
         return ("skipped", "config.json names no model_type and architecture")
     if not merged.path.is_dir():
         return ("skipped", "one file without a folder")
-    counts = [value for value in _numbers(config) if value > _MOST_BLOCKS]
+    counts = [value for value in loadable.counts(config) if value > loadable.MOST_BLOCKS]
     if counts:
         return ("skipped", f"its config counts {counts[0]:,} layers or experts, which is not tried")
     try:
@@ -124,17 +123,6 @@ def _skeleton(folder: Path, architecture: str) -> tuple[dict[str, TensorHeader] 
     return {
         name: TensorHeader(name, "F32", tuple(tensor.shape), folder, 0, 0) for name, tensor in tensors.items()
     }, version
-
-
-def _numbers(config: Mapping[str, object]) -> list[int]:
-    """What a config counts: layers and experts, also of its parts."""
-    found: list[int] = []
-    for key, value in config.items():
-        if isinstance(value, Mapping):
-            found += _numbers(value)
-        elif type(value) is int and any(word in key for word in ("layer", "expert", "depth", "block")):
-            found.append(value)
-    return found
 
 
 def _setting(config: Mapping[str, object], name: str) -> object:

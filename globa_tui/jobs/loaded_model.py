@@ -12,6 +12,7 @@ import torch
 
 from analysis.product import Product
 from globa_tui.diagnostics import ProgramError, printable
+from globa_tui.jobs.loadable import require_loadable
 from globa_tui.jobs.weights import LayerWeights
 from store.checkpoints import Checkpoint, Layer, TensorHeader, build_index
 from store.checkpoints.pairing import pair_names
@@ -54,6 +55,7 @@ def load(checkpoint: Checkpoint, base: Checkpoint, dtype: torch.dtype, device: t
 
     from_folder = base if checkpoint.adapter else checkpoint
     folder = model_folder(from_folder)
+    require_loadable(folder)
     # The name of the setting changed in transformers 4.56.
     version = tuple(int(part) for part in transformers.__version__.split(".")[:2])
     settings: dict[str, Any] = {"dtype" if version >= (4, 56) else "torch_dtype": dtype}

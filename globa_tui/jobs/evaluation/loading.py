@@ -12,7 +12,9 @@ from typing import Any
 
 import torch
 
+from globa_tui.jobs.loadable import require_loadable
 from store.checkpoints import open_checkpoint
+from store.checkpoints.files import inside
 from store.errors import CheckpointError
 
 _DECIDING = (".safetensors", ".json", ".jinja", ".model", ".txt", ".py")
@@ -50,7 +52,7 @@ def model_hash(folder: Path) -> str:
     """
     whole = hashlib.sha256()
     for path in sorted(path for path in folder.iterdir() if path.suffix in _DECIDING and path.is_file()):
-        with path.open("rb") as file:
+        with inside(folder, path.name).open("rb") as file:
             digest = hashlib.file_digest(file, "sha256")
         whole.update(f"{path.name}\0{digest.hexdigest()}\n".encode())
     return whole.hexdigest()
@@ -75,6 +77,7 @@ def load_model(
     """
     import transformers
 
+    require_loadable(folder.path, trust_remote_code=trust_remote_code)
     # Their loaders take and give too many things to be typed.
     models: Any = transformers.AutoModelForCausalLM
     tokenizers: Any = transformers.AutoTokenizer

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from globa_tui.coefficients import RecipeError
 from globa_tui.jobs.evaluation.metrics import harmonic_mean, performance, share_kept
@@ -102,7 +103,11 @@ def read_results(path: Path) -> SweepResults | None:
     found: dict[str, tuple[Candidate, Mapping[str, Any]]] = {}
     for record in records:
         if record.get("format") == FORMAT and isinstance(record.get("tasks"), list):
-            tasks = {str(t["name"]): str(t["metric"]) for t in record["tasks"] if isinstance(t, dict) and "metric" in t}
+            tasks = {
+                str(t["name"]): str(t["metric"])
+                for t in record["tasks"]
+                if isinstance(t, dict) and t.keys() >= {"name", "metric"}
+            }
         elif isinstance(record.get("reference"), str):
             references[record["reference"]] = _values(record)
         elif isinstance(record.get("candidate"), dict):
@@ -136,7 +141,7 @@ def _trial(
         values=values,
         shares=shares,
         score=harmonic_mean(shares.values()),
-        seconds=float(seconds) if isinstance(seconds, int | float) else 0.0,
+        seconds=float(seconds) if _is_number(seconds) else 0.0,
     )
 
 
@@ -145,14 +150,15 @@ def _values(record: Mapping[str, Any]) -> Values:
     found = record.get("values")
     tasks = found.items() if isinstance(found, dict) else ()
     return {
-        str(task): {
-            str(name): float(value)
-            for name, value in metrics.items()
-            if isinstance(value, int | float) and not isinstance(value, bool)
-        }
+        str(task): {str(name): float(value) for name, value in metrics.items() if _is_number(value)}
         for task, metrics in tasks
         if isinstance(metrics, dict)
     }
+
+
+def _is_number(value: object) -> TypeGuard[float]:
+    """Whether it is a finite number that a float holds; a whole number of JSON may be larger."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
 
 
 class SweepJournal:
