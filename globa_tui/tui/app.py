@@ -35,7 +35,7 @@ from globa_tui.tui.messages import (
 )
 from globa_tui.tui.model import RunModel
 from globa_tui.tui.screens import overview
-from globa_tui.tui.screens.base import InspectScreen, scopes_of
+from globa_tui.tui.screens.base import InspectScreen, about, scopes_of
 from globa_tui.tui.status import JobView
 from globa_tui.tui.typed import TypedKeys
 from store.run import run_folder
@@ -354,7 +354,7 @@ class InspectApp(App[int]):
         from globa_tui.tui.screens.help import HelpScreen
 
         if not isinstance(self.screen, HelpScreen):
-            self.push_screen(HelpScreen(scopes_of(self.screen), self.user_keys))
+            self.push_screen(HelpScreen(scopes_of(self.screen), self.user_keys, about(self.screen)))
 
     def action_export(self) -> None:
         """Write the layers that the screen shows to a file."""

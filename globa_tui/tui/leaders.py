@@ -11,7 +11,7 @@ STANDOUTS = (
     ("overlap", "largest subspace overlap"),
     ("size", "moved furthest from the base"),
     ("share.D-", "most opposite-sign energy"),
-    ("clustered", "least unique basis"),
+    ("clustered", "most energy in clusters"),
 )
 
 

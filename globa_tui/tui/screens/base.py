@@ -13,6 +13,7 @@ from textual.geometry import Size
 from textual.screen import Screen
 from textual.widgets import Static
 
+from globa_tui.tui.about import ABOUT
 from globa_tui.tui.banner import banner_text
 from globa_tui.tui.bindings import Scope
 from globa_tui.tui.status import state_text
@@ -31,6 +32,8 @@ class InspectScreen(Screen[None]):
 
     MODE: ClassVar[str]
     """Tab that the screen belongs to."""
+    ABOUT: ClassVar[str] = ""
+    """Its entry in the texts for help, when that is not the tab."""
     SCOPES: ClassVar[tuple[Scope, ...]] = ()
     """Scopes of its keys, for footer, help and palette."""
     _theme = ""
@@ -130,6 +133,11 @@ class InspectScreen(Screen[None]):
     def close_detail(self) -> bool:
         """Leave a filter or another transient state; returns whether there was one."""
         return False
+
+
+def about(screen: Screen[Any]) -> str:
+    """What a screen shows, in a few sentences."""
+    return ABOUT[screen.ABOUT or screen.MODE].replace("\n", " ") if isinstance(screen, InspectScreen) else ""
 
 
 def scopes_of(screen: Screen[Any]) -> list[Scope]:

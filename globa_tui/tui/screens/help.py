@@ -8,7 +8,7 @@ from rich.text import Text
 
 from globa_tui.tui.bindings import NO_KEYMAP, SCOPES, TITLES, Keymap, Scope, shown_keys
 from globa_tui.tui.filters import SYNTAX, metric_names
-from globa_tui.tui.metrics import PATTERN_WORDS
+from globa_tui.tui.metrics import METRICS, PATTERN_WORDS
 from globa_tui.tui.screens.reading import ReadingScreen
 
 MARKS = (
@@ -21,15 +21,15 @@ MARKS = (
 
 
 class HelpScreen(ReadingScreen):
-    """Keys by scope, the given ones first, as the user has them."""
+    """What the screen shows, then keys by scope, the given ones first, as the user has them."""
 
-    def __init__(self, scopes: Sequence[Scope], keymap: Keymap = NO_KEYMAP) -> None:
-        super().__init__("Help", help_text(scopes, keymap))
+    def __init__(self, scopes: Sequence[Scope], keymap: Keymap = NO_KEYMAP, about: str = "") -> None:
+        super().__init__("Help", help_text(scopes, keymap, about))
 
 
-def help_text(scopes: Sequence[Scope], keymap: Keymap = NO_KEYMAP) -> Text:
-    """The help for these scopes, followed by the marks and the patterns."""
-    text = Text()
+def help_text(scopes: Sequence[Scope], keymap: Keymap = NO_KEYMAP, about: str = "") -> Text:
+    """What the screen is about and the help for these scopes, followed by the marks and the patterns."""
+    text = Text(f"{about}\n\n" if about else "")
     for scope in scopes:
         text.append(f"{TITLES[scope]}\n", "bold")
         for key in SCOPES[scope]:
@@ -42,6 +42,11 @@ def help_text(scopes: Sequence[Scope], keymap: Keymap = NO_KEYMAP) -> Text:
             text.append(f"  {example:<12}", "bold cyan")
             text.append(f" {meaning}\n")
         text.append(f"  numbers      {metric_names()}\n\n")
+        text.append("Columns and other numbers of a layer\n", "bold")
+        for metric in METRICS:
+            text.append(f"  {metric.heading:<12}", "bold cyan")
+            text.append(f" {metric.title}: {metric.meaning}\n")
+        text.append("\n")
     text.append("Marks of a layer\n", "bold")
     for mark, meaning in MARKS:
         text.append(f"  {mark:<12}", "bold")

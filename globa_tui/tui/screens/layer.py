@@ -51,6 +51,7 @@ class LayerScreen(InspectScreen):
         Tab that it is opened from.
     """
 
+    ABOUT = "layer"
     SCOPES: ClassVar[tuple[Scope, ...]] = ("layer",)
     BINDINGS = bindings("layer")
 

@@ -173,7 +173,8 @@ class MapScreen(InspectScreen):
         marks = len(self.inspect.marks)
         shown = len(self._numbers) - self._numbers.count(None)
         text = Text(f"{marks} marked  " if marks else "", "bold yellow")
-        text.append(f"{shown}/{self.inspect.model.counts.total} ", "not bold default")
+        word = "analysed " if self.size.width >= 76 else ""
+        text.append(f"{shown}/{self.inspect.model.counts.total} {word}", "not bold default")
         return text
 
     def _show_texts(self) -> None:

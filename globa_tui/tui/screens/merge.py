@@ -34,6 +34,7 @@ class MergeScreen(InspectScreen):
     """Asks for the output and starts the merge as a process of its own."""
 
     MODE = "recipe"
+    ABOUT = "merge"
     SCOPES: ClassVar[tuple[Scope, ...]] = ("merge",)
     BINDINGS = bindings("merge")
 

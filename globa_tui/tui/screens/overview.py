@@ -38,7 +38,7 @@ class OverviewScreen(InspectScreen):
             with Vertical(id="overview-left"):
                 yield Pane("Compared", id="facts")
                 yield Pane("Fit", id="findings")
-            yield Pane("Patterns", id="totals")
+            yield Pane("Overlap types: share of energy, entries", id="totals")
         table = RowTable(self._cell, id="standouts", header=False)
         table.border_title = "Stands out"
         table.add_class("titled")
@@ -103,6 +103,8 @@ class OverviewScreen(InspectScreen):
         app = self.inspect
         text = Text()
         for what, trouble in app.troubles.items():
+            if what == "run" and app.model.loaded:
+                continue  # said above every screen
             text.append(f"✖ {what}: ", STYLES["bad"])
             text.append(f"{printable(trouble)}\n")
         findings = sorted(
@@ -129,11 +131,12 @@ class OverviewScreen(InspectScreen):
             share = totals[name][1] / energy if energy else None
             text.append(f"{name:<3}", "bold")
             text.append(bar(share, 16), "cyan")
-            text.append(f"{percent(share) if share is not None else '-':>6}%")
+            text.append(f"{percent(share) if share is not None else '-':>6}{'%' if share is not None else ' '}")
             text.append(f"{count(totals[name][0]) if share is not None else '-':>9}", STYLES["dim"])
             text.append(f"  {words[name]}\n", STYLES["dim"])
         counts = model.counts
-        text.append(f"energy of the other fine-tunes, {counts.done} of {counts.total} layers", STYLES["dim"])
+        others = "the other fine-tunes" if model.tasks > 2 else f"fine-tune {3 - model.anchor}"
+        text.append(f"of {others}, {counts.done} of {counts.total} layers", STYLES["dim"])
         return text
 
     def _find_standouts(self) -> list[tuple[str, str, int]]:

@@ -21,6 +21,7 @@ from globa_tui.tui.targets import (
     layer_selection,
     parse_blocks,
 )
+from globa_tui.tui.words import several
 
 SCOPES = ("model", "kind", "blocks", "layers")
 
@@ -59,11 +60,11 @@ class Targeting(InspectScreen):
     def _options(self) -> dict[str, Text]:
         editor, records = self.inspect.editor, self.inspect.model.records
         own = {str(override.target) for override in editor.recipe.overrides} if editor else set()
-        options = {"model": _option("whole model", f"{self.inspect.model.counts.total} layers")}
+        options = {"model": _option("whole model", several(self.inspect.model.counts.total, "layer"))}
         for kind, number in kinds_of(records).items():
             shown = f"{printable(kind)}{'*' if kind in own else ''}"
             members = f", {' '.join(sorted(GROUPS[kind]))}" if kind in GROUPS else ""
-            options[kind] = _option(shown, f"{number} layers{members}")
+            options[kind] = _option(shown, f"{several(number, 'layer')}{members}")
         last = last_block(records)
         if last is not None:
             some = " *" if any(target.startswith("blocks") for target in own) else ""
