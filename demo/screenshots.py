@@ -5,12 +5,16 @@ from __future__ import annotations
 import asyncio
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 # Read when Textual is imported: without a terminal there would be no colours.
 os.environ["TEXTUAL_COLOR_SYSTEM"] = "truecolor"
 os.environ.pop("NO_COLOR", None)
 
 from globa_tui.tui.app import InspectApp  # noqa: E402
+
+if TYPE_CHECKING:
+    from textual.pilot import Pilot
 
 ROOT = Path(__file__).parents[1]
 RUN = ROOT / "demo" / "out" / "math-code.globa"
@@ -38,12 +42,11 @@ async def shoot(name: str, size: tuple[int, int], keys: tuple[str, ...]) -> Path
     return image
 
 
-async def _settle(app: InspectApp, pilot: object) -> None:
+async def _settle(app: InspectApp, pilot: Pilot[Any]) -> None:
     """Wait for the disk thread and the messages that follow."""
-    for _ in range(4):
-        await app.workers.wait_for_complete([w for w in app.workers if w.group != "disk"])
-        await asyncio.sleep(0.15)
-        await pilot.pause()  # type: ignore[attr-defined]
+    for _ in range(2):
+        await asyncio.to_thread(app.disk.sync().wait, 60)
+        await pilot.pause()
 
 
 def main() -> None:

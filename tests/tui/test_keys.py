@@ -352,7 +352,7 @@ async def test_merge_review_checks_the_output(whole_run: Path, tmp_path: Path) -
     (tmp_path / "there").mkdir()
     async with opened(whole_run) as (app, pilot):
         text = await press(pilot, "4", "M")
-        assert "1 layers failed: resume the analysis, or tick the box above" in text
+        assert "1 layer failed: resume the analysis, or tick the box above" in text
         assert "to write" in text
         await press(pilot, "tab", "tab", "space")
         assert "✔ ready" in screen_text(app)

@@ -53,6 +53,27 @@ def test_suspend_and_continue_redraws_everything(whole_run: Path, tmp_path: Path
         terminal.keys("C-q")
 
 
+def walk(terminal: Tmux) -> None:
+    """Filter, open a layer, aim at one part of the model after the other, change a coefficient, undo it."""
+    terminal.keys("3", "/", *"mlp", "Space", *"down", "Enter")
+    terminal.wait_for("/mlp down", "4/38")
+    terminal.keys("j", "Enter")
+    terminal.wait_for("model.layers.1.mlp.down_proj.weight", "relative size")
+    terminal.keys("3", "Escape")
+    terminal.wait_for("38/38")
+    terminal.keys("4", "t")
+    terminal.wait_for("target: attn")
+    terminal.keys("j", "Right", "Right")
+    terminal.wait_for("+0.10*", "1 override, for 16 layers")
+    terminal.keys("t")
+    terminal.wait_for("target: blocks 0-3")
+    terminal.keys("u")
+    terminal.wait_for("Undone: A 0 -> 0.1")
+    terminal.keys("t", "t")
+    text = terminal.wait_for("target: whole model")
+    assert "override" not in text
+
+
 def test_inspect_leave_return_and_merge(tmp_path: Path) -> None:
     """The whole way: start, lose the terminal in the middle of the job, come back, and merge."""
     run, out = tmp_path / "run.globa", tmp_path / "merged"
@@ -71,11 +92,14 @@ def test_inspect_leave_return_and_merge(tmp_path: Path) -> None:
         terminal.wait_for("‖ PAUSED", "base + math + code")
         terminal.keys("p")
         terminal.wait_for("✔ DONE 29/29", seconds=120)
-        terminal.keys("3", "j", "j", "Enter")
-        terminal.wait_for("model.layers.0.mlp.down_proj.weight", "relative size", "rank r")
-        terminal.keys("4")
-        terminal.wait_for("29 of 29 layers")
-        terminal.keys("j", "Space")
+        walk(terminal)
+        terminal.keys("C-q")
+        terminal.wait_for("LEFT WITH 0")
+    with Tmux(tmp_path) as terminal:
+        terminal.run("open", "run")
+        terminal.wait_for("✔ DONE 29/29", "29 of 29 layers")
+        walk(terminal)
+        terminal.keys("4", "g", "j", "Space")
         terminal.wait_for("[x] A ")
         terminal.keys("M")
         terminal.wait_for("✔ ready")
