@@ -8,11 +8,10 @@ from typing import Any
 
 from globa_tui.coefficients import RecipeError
 from globa_tui.mergekit_settings import Place, check, overrides_of, places_of, value_at, varies
+from globa_tui.mergekit_texts import KEYS, chat_template_of, tokenizer_of
 from globa_tui.recipe import Recipe
 
-_KEYS = frozenset(
-    {"merge_method", "models", "slices", "base_model", "parameters", "dtype", "out_dtype", "tokenizer_source"}
-)
+_KEYS = KEYS | {"merge_method", "models", "slices", "base_model", "parameters", "dtype", "out_dtype"}
 _WITHOUT_EFFECT = frozenset({"int8_mask"})
 """Parameters that change memory use in mergekit, and no number."""
 
@@ -79,8 +78,8 @@ def _translate(values: Mapping[str, Any], names: Callable[[str], Sequence[str]])
         raise RecipeError(msg)
     method = METHODS[name]
     listed, shared, layers = _listed(values, name)
-    models = [_model(entry, name) for entry in listed]
     base = values.get("base_model")
+    models = [_model(entry, name, base) for entry in listed]
     if base is not None and not isinstance(base, str):
         msg = f"base_model: {base!r:.80} is not text"
         raise RecipeError(msg)
@@ -103,7 +102,8 @@ def _translate(values: Mapping[str, Any], names: Callable[[str], Sequence[str]])
         params=params,
         param_overrides=overrides,
         dtype=values.get("out_dtype") or values.get("dtype"),
-        tokenizer_from=_tokenizer(values.get("tokenizer_source"), base),
+        chat_template=chat_template_of(values.get("chat_template"), [base, *(model for model, _ in models)]),
+        **tokenizer_of(values, base, [model for model, _ in models]),
     )
 
 
@@ -133,15 +133,16 @@ def _listed(values: Mapping[str, Any], method: str) -> tuple[list[Any], dict[str
     return entries, {**shared, **_parameters(slices[0].get("parameters"), method)}, ranges[0][1]
 
 
-def _model(entry: Any, method: str) -> tuple[str, dict[str, Any]]:
+def _model(entry: Any, method: str, base: Any) -> tuple[str, dict[str, Any]]:
     if not isinstance(entry, dict) or not isinstance(entry.get("model"), str):
         msg = f"models: {entry!r:.80} has no model: NAME"
         raise RecipeError(msg)
     _refuse_unknown(entry, frozenset({"model", "parameters"}), "mergekit's key of a model")
-    if "+" in entry["model"]:
-        msg = f"models: {entry['model']!r} is a model with an adapter; save it as a whole model first"
+    name, plus, adapter = entry["model"].partition("+")
+    if plus and name != base:
+        msg = f"models: {entry['model']!r} is a model with an adapter; only base_model may have one, save it as a whole"
         raise RecipeError(msg)
-    return entry["model"], _parameters(entry.get("parameters"), method)
+    return adapter or name, _parameters(entry.get("parameters"), method)
 
 
 def _slerped(models: list[tuple[str, dict[str, Any]]], base: str) -> list[tuple[str, dict[str, Any]]]:
@@ -234,15 +235,6 @@ def _flag(name: str, value: Any) -> bool:
         msg = f"{name}: {value!r:.80} is neither true nor false"
         raise RecipeError(msg)
     return value
-
-
-def _tokenizer(source: Any, base: str) -> str | None:
-    if source is None or source == "base":
-        return None
-    if not isinstance(source, str) or source == "union":
-        msg = f"tokenizer_source: {source!r:.80} is not read here; 'base' or the name of a model is"
-        raise RecipeError(msg)
-    return source if source != base else None
 
 
 def _names_in_headers(base: str) -> Sequence[str]:

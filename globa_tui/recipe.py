@@ -27,6 +27,7 @@ from globa_tui.values import format_size, param_text, parse_param, parse_size
 
 FORMAT = 1
 DEFAULT_SHARD_SIZE = 5_000_000_000
+_TEXTS = ("run", "run_hash", "base", "dtype", "tokenizer_from", "chat_template", "vocab")
 DTYPES = ("float32", "float16", "bfloat16", "float64")
 
 __all__ = [
@@ -54,6 +55,8 @@ class Recipe:
 
     run: str | None = None
     """Analysis to merge from: a run folder or a packed file."""
+    run_hash: str | None = None
+    """What the run was computed from, see `run_hash`; with another run the merge is refused. None takes any."""
     base: str | None = None
     """Base checkpoint; may be left out when `run` names it."""
     fine_tuned: tuple[str, ...] = ()
@@ -77,6 +80,8 @@ class Recipe:
     """Most bytes in one file of weights."""
     tokenizer_from: str | None = None
     """Checkpoint whose tokenizer and chat template go with the result; None is the base's."""
+    chat_template: str | None = None
+    """Jinja text of the chat template; None is that of the tokenizer."""
     vocab: str | None = None
     """Whose tokens the result has where vocabularies differ: base, union, or ft1, ft2 and so on; None is the run's, or
     the base's."""
@@ -165,6 +170,7 @@ class Recipe:
         return {
             "format": FORMAT,
             "run": self.run,
+            "run_hash": self.run_hash,
             "base": self.base,
             "fine_tuned": list(self.fine_tuned),
             "method": self.method,
@@ -177,6 +183,7 @@ class Recipe:
             "dtype": self.dtype,
             "shard_size": format_size(self.shard_size),
             "tokenizer_from": self.tokenizer_from,
+            "chat_template": self.chat_template,
             "vocab": self.vocab,
         }
 
@@ -251,7 +258,7 @@ def _checked(values: Mapping[str, Any]) -> Recipe:
         "param_overrides": tuple(map(override_of, _list("param_overrides", values.get("param_overrides")))),
         "skip_weights": tuple(_number("skip_weights", w) for w in _list("skip_weights", values.get("skip_weights"))),
     }
-    fields |= {name: _text(name, values.get(name)) for name in ("run", "base", "dtype", "tokenizer_from", "vocab")}
+    fields |= {name: _text(name, values.get(name)) for name in _TEXTS}
     if values.get("method") is not None:
         fields["method"] = _text("method", values["method"])
     if values.get("shard_size") is not None:

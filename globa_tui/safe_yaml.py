@@ -45,6 +45,8 @@ def load(text: str, where: str = "recipe") -> dict[str, Any]:
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         problem = getattr(error, "problem", None) or " ".join(str(error).splitlines())
+        if problem == "but found another document":
+            problem = "a second merge begins here; give each one a file of its own, and merge them in turn"
         place = f", line {mark.line + 1}" if mark else ""
         msg = f"{where}{place}: {problem}"
         raise RecipeError(msg) from None

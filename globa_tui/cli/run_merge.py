@@ -81,13 +81,20 @@ def dry_run(recipe: Recipe, out: Path, choices: Mapping[str, Any], *, quiet: boo
     from globa_tui.jobs.device import resolve_device
     from globa_tui.jobs.merge import MergeOptions, plan_merge
     from globa_tui.jobs.merge_layers import make_merger
+    from globa_tui.jobs.merge_texts import small_files, tokenizer_remark
+    from store.files import ensure_free
     from store.merged.place import check_place
 
     options = MergeOptions(**choices)
     plan = plan_merge(recipe, options)
     _announce(plan, out, quiet=quiet)
-    check_place(out, [model.path for model in (plan.index.base, *plan.index.fine_tuned)], overwrite=options.overwrite)
+    check_place(out, plan.places, overwrite=options.overwrite)
     make_merger(plan.recipe, plan.index, plan.run, resolve_device(options.device))
+    copied, texts = small_files(plan)
+    remark = tokenizer_remark(plan)
+    if not quiet:
+        say(f"{len(copied)} small files as they are, {len(texts)} written anew" + (f"; {remark}" if remark else ""))
+    ensure_free(out.parent, plan.output.nbytes)
     if as_json:
         sizes = {
             "tensors": len(plan.output.tensors),
@@ -95,6 +102,7 @@ def dry_run(recipe: Recipe, out: Path, choices: Mapping[str, Any], *, quiet: boo
             "files": len(plan.output.shards),
             "read": plan.read,
             "memory": plan.memory,
+            "tokenizer": remark,
         }
         print(json.dumps({"schema": 1, "dry_run": True, "output": str(out), **sizes, "recipe": recipe.to_dict()}))
     else:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from globa_tui.coefficients import RecipeError
-from globa_tui.jobs.sources import open_index, require_unchanged, source_entry, sources_of
+from globa_tui.jobs.sources import open_index, require_unchanged, run_hash, source_entry, sources_of
 from globa_tui.recipe import Recipe
 from store.checkpoints import Index, open_checkpoint
 from store.checkpoints.dtypes import FLOATING
@@ -71,7 +71,8 @@ class MergePlan:
             recipe = dataclasses.replace(recipe, tokenizer_from=str(place))
         if recipe.run is not None and self.run is not None:
             moved = recipe.base is not None or recipe.fine_tuned
-            recipe = dataclasses.replace(recipe, run=str(self.run.path.absolute()))
+            path, known = str(self.run.path.absolute()), run_hash(self.run.manifest)
+            recipe = dataclasses.replace(recipe, run=path, run_hash=known)
             if not moved:
                 return recipe
         return dataclasses.replace(
@@ -118,6 +119,7 @@ def plan_merge(recipe: Recipe, options: MergeOptions) -> MergePlan:
         raise
     index.require_mergeable()
     if run is not None:
+        _require_same_run(recipe, run)
         require_unchanged(run.manifest, index, run.path)
         _require_analysed(run, allow_failed=options.allow_failed)
     require_union_tokens(index)
@@ -128,6 +130,17 @@ def plan_merge(recipe: Recipe, options: MergeOptions) -> MergePlan:
 def output_code(base: str, wanted: str | None) -> str:
     """Safetensors code of an output tensor: the base's, or the wanted one for floating tensors."""
     return DTYPE_CODES[wanted] if wanted is not None and base in FLOATING else base
+
+
+def _require_same_run(recipe: Recipe, run: Run) -> None:
+    found = run_hash(run.manifest)
+    if recipe.run_hash not in (None, found):
+        msg = (
+            f"{run.path}: is another analysis than the recipe was made with (run_hash {found[:12]}, the recipe says "
+            f"{str(recipe.run_hash)[:12]}): sources, settings or versions differ; take run_hash out of the recipe "
+            "to merge from this one"
+        )
+        raise RecipeError(msg)
 
 
 def _vocab(recipe: Recipe, run: Run | None) -> str:

@@ -10,21 +10,58 @@ from typing import Any
 from globa_tui.jobs.card import model_card
 from globa_tui.jobs.merge_plan import MergePlan
 from store.checkpoints import Checkpoint, open_checkpoint
-from store.merged import MergedWriter, is_tokenizer_file, sidecar_files, union_texts
+from store.checkpoints.tied import is_input_embedding
+from store.checkpoints.tokens import read_tokens
+from store.merged import MergedWriter, is_tokenizer_file, sidecar_files, template_texts, union_texts
 
 _TOKEN_IDS = ("bos_token_id", "eos_token_id", "pad_token_id")
 
 
 def add_texts(writer: MergedWriter, plan: MergePlan) -> None:
     """Write the small files: those of the base, with what the merge changed in them."""
-    texts = dict(_changed(plan))
-    for source in _sidecars(plan):
-        if source.name not in texts:
-            writer.copy_file(source)
+    copied, texts = small_files(plan)
+    for source in copied:
+        writer.copy_file(source)
     for name, text in texts.items():
         writer.add_text(name, text)
-    writer.add_text("globa_recipe.yaml", plan.absolute().to_yaml())
-    writer.add_text("README.md", model_card(plan.recipe, plan.index))
+
+
+def small_files(plan: MergePlan) -> tuple[list[Path], dict[str, str]]:
+    """Files that are copied as they are, and texts by file name; everything they are made from is opened and read.
+
+    Raises
+    ------
+    CheckpointError
+        When a config or a tokenizer cannot be read.
+    """
+    texts, sidecars = dict(_changed(plan)), _sidecars(plan)
+    if plan.recipe.chat_template is not None:
+        texts |= template_texts(plan.recipe.chat_template, tokenizer_owner(plan), texts)
+        sidecars = [source for source in sidecars if source.name != "chat_template.json"]
+    copied = [source for source in sidecars if source.name not in texts]
+    texts["globa_recipe.yaml"] = plan.absolute().to_yaml()
+    texts["README.md"] = model_card(plan.recipe, plan.index)
+    return copied, texts
+
+
+def tokenizer_owner(plan: MergePlan) -> Checkpoint:
+    """The checkpoint whose tokenizer goes with the result."""
+    if plan.recipe.tokenizer_from is not None:
+        return open_checkpoint(plan.recipe.tokenizer_from)
+    return _owner(plan) or plan.index.base
+
+
+def tokenizer_remark(plan: MergePlan) -> str | None:
+    """Whether every token of the tokenizer will have a row; None where there is nothing to compare."""
+    tokens = read_tokens(tokenizer_owner(plan))
+    tables = (one.shape[0] for one in plan.output.tensors if is_input_embedding(one.name) and len(one.shape) == 2)
+    rows = next(tables, None)
+    if tokens is None or rows is None:
+        return None
+    beyond = sum(row >= rows for row in tokens.values())
+    if beyond:
+        return f"warning: {beyond:,} of {len(tokens):,} tokens of the tokenizer have no row among {rows:,}"
+    return f"tokenizer: {len(tokens):,} tokens, {rows:,} rows"
 
 
 def merged_config(plan: MergePlan) -> dict[str, Any]:

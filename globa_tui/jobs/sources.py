@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
+import json
 import platform
 from collections.abc import Mapping, Sequence
 from importlib import metadata
@@ -58,6 +60,13 @@ def source_entry(role: str, checkpoint: Checkpoint) -> dict[str, Any]:
             for file in checkpoint.files
         ],
     }
+
+
+def run_hash(manifest: Mapping[str, Any]) -> str:
+    """SHA-256 of what decides the numbers of a run: files of the sources (size, time, header), settings, versions."""
+    sources = [source["files"] for source in manifest["sources"]]
+    parts = [sources, manifest["settings"], manifest.get("versions")]
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
 def versions() -> dict[str, str]:

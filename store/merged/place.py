@@ -11,10 +11,11 @@ from store import files
 from store.checkpoints.text import shown
 from store.errors import OutputExistsError, StoreError
 from store.merged.owner import is_abandoned, write_owner
+from store.run.layout import MANIFEST
 
 
 def check_place(out: Path, protected: Sequence[Path], *, overwrite: bool) -> None:
-    """Refuse an OUT that exists (unless it may be overwritten), or whose replacement would destroy a source.
+    """Refuse an OUT that exists (unless it may be overwritten), holds a source, or lies inside a run.
 
     Raises
     ------
@@ -29,6 +30,10 @@ def check_place(out: Path, protected: Sequence[Path], *, overwrite: bool) -> Non
         if _real(source).is_relative_to(target):
             message = f"{shown(out)}: holds the source {shown(source)}; choose another output folder"
             raise OutputExistsError(message)
+    inside = next((folder for folder in target.parents if (folder / MANIFEST).is_file()), None)
+    if inside is not None:
+        message = f"{shown(out)}: lies inside the run {shown(inside)}; choose an output folder outside of it"
+        raise OutputExistsError(message)
     if not os.path.lexists(out):
         return
     if not overwrite:

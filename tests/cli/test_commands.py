@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -19,6 +20,7 @@ from globa_tui.presets import merge_preset
 from globa_tui.recipe import Recipe
 from tests.cli.models import write_family, write_model
 from tests.cli.records import call
+from tests.inputs.tokenizers import model, rows_of, tokenizer
 
 Family = tuple[str, str, str]
 
@@ -164,6 +166,32 @@ def test_dry_run_writes_nothing(run: str, family: Family, tmp_path: Path) -> Non
     assert not out.exists()
     out.mkdir()
     assert call("merge", run, "-o", str(out), "--dry-run").code == 2
+
+
+def test_dry_run_opens_the_tokenizer(tmp_path: Path) -> None:
+    rows = rows_of(["a", "b", "c"])
+    words = [str(model(tmp_path / name, rows + move, ["a", "b", "c"])) for name, move in (("base", 0.0), ("ft", 1.0))]
+    command = ("merge", *words, "-o", str(tmp_path / "out"), "--method", "linear", "--dry-run")
+    said = call(*command).err
+    assert "3 small files as they are, 2 written anew; tokenizer: 3 tokens, 3 rows" in said
+    tokenizer(tmp_path / "base", ["a", "b", "c", "d"])
+    tokenizer(tmp_path / "ft", ["a", "b", "c", "d"])
+    assert "warning: 1 of 4 tokens of the tokenizer have no row among 3" in call(*command).err
+    (tmp_path / "other").mkdir()
+    other = tokenizer(tmp_path / "other", [])
+    (other / "tokenizer.json").write_text("{")
+    shutil.copy(tmp_path / "base" / "model.safetensors", other)
+    found = call(*command, "--tokenizer-from", str(other))
+    assert (found.code, "tokenizer.json" in found.err) == (1, True)
+
+
+def test_dry_run_says_when_the_disk_is_too_small(
+    family: Family, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("store.files.free_bytes", lambda path: 1000)
+    found = call("merge", *family, "-o", str(tmp_path / "out"), "--method", "linear", "--dry-run")
+    assert (found.code, found.out) == (1, "")
+    assert "1 kB" in found.err
 
 
 @pytest.mark.parametrize(

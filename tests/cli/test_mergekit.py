@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -77,6 +78,9 @@ def test_the_merge_is_what_mergekit_defines(tmp_path: Path) -> None:
             np.testing.assert_allclose(merged[tensor], value, atol=1e-6)
 
 
+ONE = "merge_method: linear\nmodels: [{model: x, parameters: {weight: 1}}, {model: y, parameters: {weight: 1}}]\n"
+
+
 @pytest.mark.parametrize(
     ("text", "named"),
     [
@@ -87,12 +91,12 @@ def test_the_merge_is_what_mergekit_defines(tmp_path: Path) -> None:
             "merge_method: linear\nslices: [{sources: [{model: x, layer_range: [4, 8]}]}]",
             "layer_range [[4, 8]]: only whole models are read here",
         ),
-        ("merge_method: linear\nchat_template: auto", "mergekit's key 'chat_template' is not read here"),
-        (
-            "merge_method: linear\ntokenizer_source: union\nmodels: [{model: x, parameters: {weight: 1}}]",
-            "tokenizer_source: 'union' is not read here",
-        ),
-        ("merge_method: linear\ntokenizer: {}", "mergekit's key 'tokenizer' is not read here"),
+        (f"{ONE}chat_template: chatml", "chat_template: 'chatml' is no Jinja text; give the text, or auto"),
+        (f"{ONE}chat_template: auto", "chat_template: auto needs the templates of all models: x: "),
+        (f"{ONE}tokenizer_source: 3", "tokenizer_source: 3 is not read here; 'base', 'union' or the name"),
+        (f"{ONE}tokenizer: {{}}", "tokenizer: {}: only source is read here"),
+        (f"{ONE}tokenizer: {{source: union, pad_to_multiple_of: 8}}", "only source is read here"),
+        (f"{ONE}tokenizer: {{source: union}}\ntokenizer_source: base", "is given beside tokenizer_source"),
         ("merge_method: linear", "models: a list of models is needed"),
         ("merge_method: linear\nmodels: [x]", "models: 'x' has no model: NAME"),
         ("merge_method: linear\nmodels: [{model: x}]", "models: 'x' has no weight"),
@@ -298,3 +302,43 @@ def test_the_tokenizer_of_a_model_is_taken(tmp_path: Path) -> None:
     run_merge(recipe, tmp_path / "out")
     assert (tmp_path / "out" / "tokenizer.json").exists()
     assert read((text + "tokenizer_source: base").format(base, tuned[0])).tokenizer_from is None
+
+
+def test_a_union_and_a_model_decide_the_tokens() -> None:
+    text = "merge_method: task_arithmetic\nbase_model: b\nmodels:\n"
+    text += "- {model: x, parameters: {weight: 1}}\n- {model: y, parameters: {weight: 1}}\n"
+    union = from_mergekit(safe_yaml.load(text + "tokenizer: {source: union}"))
+    assert (union.vocab, union.tokenizer_from) == ("union", None)
+    other = from_mergekit(safe_yaml.load(text + "tokenizer_source: y"))
+    assert (other.vocab, other.tokenizer_from) == ("ft2", "y")
+    strange = from_mergekit(safe_yaml.load(text + "tokenizer_source: z"))
+    assert (strange.vocab, strange.tokenizer_from) == (None, "z")
+
+
+def test_an_adapter_on_the_base_is_a_fine_tune() -> None:
+    text = "merge_method: ties\nbase_model: b\nmodels: [{model: b+lora, parameters: {weight: 1}}]"
+    assert from_mergekit(safe_yaml.load(text)).fine_tuned == ("lora",)
+    with pytest.raises(RecipeError, match=r"'x\+lora' is a model with an adapter; only base_model may have one"):
+        from_mergekit(safe_yaml.load(text.replace("b+lora", "x+lora")))
+
+
+def test_several_merges_in_one_file_are_refused_in_words() -> None:
+    with pytest.raises(RecipeError, match="line 2: a second merge begins here; give each one a file of its own"):
+        safe_yaml.load("merge_method: linear\n---\nmerge_method: ties\n")
+
+
+@pytest.mark.parametrize("asked", ["text", "auto"])
+def test_the_chat_template_is_the_one_asked_for(tmp_path: Path, asked: str) -> None:
+    """As Jinja text, or with auto the one that most models have; nothing of another template is left."""
+    base, tuned = family(tmp_path, tasks=2)
+    for path, template in ((base, "{{ old }}"), (tuned[0], "{{ new }}"), (tuned[1], "{{ new }}")):
+        (path / "tokenizer_config.json").write_text(json.dumps({"chat_template": template, "pad": 1}))
+    (base / "chat_template.json").write_text(json.dumps({"chat_template": "{{ old }}"}))
+    text = f"merge_method: task_arithmetic\nbase_model: {base}\nmodels:\n"
+    text += "".join(f"- {{model: {path}, parameters: {{weight: 1}}}}\n" for path in tuned)
+    recipe = read(text + f"chat_template: {'auto' if asked == 'auto' else repr('{{ new }}')}\n")
+    assert recipe == Recipe.from_yaml(recipe.to_yaml())
+    run_merge(recipe, tmp_path / "out")
+    assert (tmp_path / "out" / "chat_template.jinja").read_text() == "{{ new }}"
+    assert json.loads((tmp_path / "out" / "tokenizer_config.json").read_text()) == {"pad": 1}
+    assert not (tmp_path / "out" / "chat_template.json").exists()

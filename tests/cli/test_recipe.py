@@ -62,7 +62,7 @@ BOMB = "a: &a [x,x]\n" + "".join(f"{b}: &{b} [{', '.join([f'*{a}'] * 9)}]\n" for
         pytest.param(BOMB, "line 2: aliases (*name) are not allowed", id="bomb"),
         ("run: !!python/object/apply:os.system [id]", "could not determine a constructor for the tag"),
         ("run: !secret x", "could not determine a constructor for the tag '!secret'"),
-        ("run: x\ncoeficients: {A: 1}", "unknown key 'coeficients'; known are base, coefficients"),
+        ("run: x\ncoeficients: {A: 1}", "unknown key 'coeficients'; known are base, chat_template, coefficients"),
         ("run: x\nrun: y", "line 2: the key 'run' is given twice"),
         ("run: x\ncoefficients: {A: 1, A: 2}", "the key 'A' is given twice"),
         ("? [a, b]\n: c", "a key must be one word"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import warnings
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -57,8 +58,7 @@ PEFT_CASES = {
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("case", PEFT_CASES)
 def test_the_change_is_the_one_that_peft_merges(case: str, tmp_path: Path) -> None:
-    peft = pytest.importorskip("peft")
-    transformers = pytest.importorskip("transformers")
+    peft, transformers = import_module("peft"), import_module("transformers")
     config = transformers.LlamaConfig(
         hidden_size=16, intermediate_size=24, num_hidden_layers=2, num_attention_heads=2, num_key_value_heads=2,
         vocab_size=32, tie_word_embeddings=False,
@@ -86,8 +86,7 @@ def test_the_change_is_the_one_that_peft_merges(case: str, tmp_path: Path) -> No
 @pytest.mark.parametrize("flag", [True, False], ids=["said", "not-said"])
 def test_gpt2_stores_its_layers_the_other_way_round(flag: bool, tmp_path: Path) -> None:
     """The flag may be wrong in old configs: what fits the base decides."""
-    peft = pytest.importorskip("peft")
-    transformers = pytest.importorskip("transformers")
+    peft, transformers = import_module("peft"), import_module("transformers")
     torch.manual_seed(1)
     config = transformers.GPT2Config(n_embd=16, n_layer=1, n_head=2, vocab_size=32, n_positions=8)
     model = transformers.GPT2LMHeadModel(config)

@@ -1,5 +1,6 @@
 """Merges of whole checkpoints: the numbers, the folder, and what they refuse."""
 
+import dataclasses
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from globa_tui.jobs.analyze import run_analysis
 from globa_tui.jobs.merge import MergeOptions, run_merge
 from globa_tui.jobs.settings import AnalysisRequest, AnalysisSettings
 from globa_tui.presets import merge_preset
-from globa_tui.recipe import Recipe, parse_coef
+from globa_tui.recipe import Recipe, RecipeError, parse_coef
 from store.errors import CheckpointError, OutputExistsError, RunForeignError, RunIncompleteError, StoreError
 from store.run import Run, pack
 from tests.jobs.family import family, tensors, tuned
@@ -67,6 +68,32 @@ def test_a_run_without_factors_and_a_packed_run_merge_too(tmp_path):
     pack(asked.store, tmp_path / "run.h5")
     run_merge(Recipe(run=str(tmp_path / "run.h5")), tmp_path / "packed")
     assert (tmp_path / "packed/model.safetensors").read_bytes() == (tmp_path / "out/model.safetensors").read_bytes()
+
+
+def test_a_recipe_knows_the_run_it_was_made_with(tmp_path):
+    """The same sources, settings and versions may be analysed again; other settings are another run."""
+    asked = analysis(tmp_path, svd_energy=(0.5,))
+    run_merge(Recipe(run=str(asked.store)), tmp_path / "out")
+    recipe = Recipe.read(tmp_path / "out" / "globa_recipe.yaml")
+    assert recipe.run_hash is not None
+    pack(asked.store, tmp_path / "run.h5")
+    run_merge(dataclasses.replace(recipe, run=str(tmp_path / "run.h5")), tmp_path / "packed")
+    run_analysis(dataclasses.replace(asked, fresh=True))
+    run_merge(recipe, tmp_path / "again")
+    assert weights(tmp_path / "again").keys() == weights(tmp_path / "packed").keys()
+    run_analysis(dataclasses.replace(asked, fresh=True, settings=AnalysisSettings(svd_energy=(0.6,))))
+    with pytest.raises(RecipeError, match="is another analysis than the recipe was made with"):
+        run_merge(recipe, tmp_path / "other")
+    run_merge(dataclasses.replace(recipe, run_hash=None), tmp_path / "other")
+
+
+def test_a_merge_is_never_written_into_a_run(tmp_path):
+    asked = analysis(tmp_path)
+    recipe = Recipe(base=asked.base, fine_tuned=asked.fine_tuned, method="linear")
+    for out in (asked.store / "merged", asked.store / "layers" / "merged"):
+        with pytest.raises(OutputExistsError, match=r"lies inside the run .*run\.globa; choose an output folder"):
+            run_merge(recipe, out)
+        assert not out.exists()
 
 
 def test_merging_twice_and_by_its_own_recipe_gives_the_same_bytes(tmp_path):
