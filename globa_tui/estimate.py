@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from functools import cache
 from statistics import NormalDist
 from typing import Any
 
@@ -52,6 +53,7 @@ def _most_ranks(layer: Mapping[str, Any], tasks: int) -> list[int]:
     return [0 if name is None else bound for bound, name in zip(bounds, names, strict=True)]
 
 
+@cache
 def _kept_share(eta: float) -> float:
     """Share of the entries of a Gaussian matrix that hold η of its energy: |x| > t with 2 (t φ(t) + Q(t)) = η."""
     normal = NormalDist()

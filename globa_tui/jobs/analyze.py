@@ -1,4 +1,4 @@
-"""The analysis of a whole checkpoint: read a layer, analyse it, keep it, take the next."""
+"""The analysis of a whole checkpoint: read a layer, analyse it, keep it, take the next, each beside the others."""
 
 from __future__ import annotations
 
@@ -6,27 +6,23 @@ import dataclasses
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
-import torch
-
-from analysis.layer import analyse_layer
+from globa_tui.engine.memory import Memory
+from globa_tui.engine.open import Engine, open_engine
+from globa_tui.engine.work import Batch, batches
 from globa_tui.estimate import analysed, most_factor_bytes
-from globa_tui.jobs.device import resolve_device
-from globa_tui.jobs.factors import factor_dtype
-from globa_tui.jobs.layer_options import layer_options
+from globa_tui.jobs.layer_station import AnalysisWork, Outcome
 from globa_tui.jobs.progress import Listener, Progress, matrix_cost
-from globa_tui.jobs.records import layer_arrays, layer_record, plain, record_head
+from globa_tui.jobs.records import record_head
 from globa_tui.jobs.relatedness import unrelated_warnings
 from globa_tui.jobs.reporter import Reporter
-from globa_tui.jobs.resources import layer_failure, memory_trouble
+from globa_tui.jobs.resources import memory_limit, memory_trouble
 from globa_tui.jobs.settings import AnalysisRequest, AnalysisSettings, SettingsError
 from globa_tui.jobs.sources import open_index, run_manifest
-from globa_tui.jobs.weights import LayerWeights
 from store.checkpoints import Index, Layer
 from store.errors import DiskFullError
 from store.files import free_bytes
-from store.run import Array, RunWriter, run_folder
+from store.run import RunWriter, run_folder
 
 __all__ = ["Progress", "Summary", "run_analysis"]
 
@@ -38,6 +34,9 @@ _GROUP_SECONDS = 1.0
 _GROUP_LAYERS = 64
 _GROUP_BYTES = 1 << 22
 """Most that waits to be written; what is larger goes at once."""
+_TOGETHER = 16
+"""Of many small layers, so many are handed from one thread to the next at a time."""
+_TOGETHER_BYTES = 1 << 20
 _RESERVE = 1 << 25
 """Bytes that stay free beside the factors of a layer: for spectra, the summary, the status, and others' logs."""
 
@@ -88,27 +87,27 @@ def run_analysis(
     settings = request.settings.for_tasks(len(request.fine_tuned))
     index = open_index(request.base, request.fine_tuned, download=request.download, vocab=settings.vocab)
     index.require_mergeable()
-    device = resolve_device(settings.device)
-    warnings = unrelated_warnings(index)
-    for warning in warnings:
-        warn(str(warning["message"]))
-    chosen = _choose(index, settings)
-    _look_at_memory([layer for layer in chosen if layer is not None], settings, device, warn)
-    folder = run_folder(request.store)
-    resumes = (folder / "run.json").exists() and not request.fresh
-    if not resumes:
-        _require_space(folder, settings, chosen)
-    with (
-        RunWriter.create_or_resume(folder, run_manifest(index, settings, warnings), fresh=request.fresh) as writer,
-        Reporter("analyze", writer.path, listener, writer.heartbeat) as reporter,
-    ):
-        on_start(reporter)
-        if resumes:
-            left = [layer if layer and layer.index not in writer.finished else None for layer in chosen]
-            _require_space(folder, settings, left)
-        job = _Analysis(index, settings, device, writer, reporter)
-        job.run(chosen)
-        return job.summary(tuple(str(warning["message"]) for warning in warnings))
+    with open_engine(request.engine, settings.device, warn) as engine:
+        warnings = unrelated_warnings(index)
+        for warning in warnings:
+            warn(str(warning["message"]))
+        chosen = _choose(index, settings)
+        _look_at_memory([layer for layer in chosen if layer is not None], settings, engine, warn)
+        folder = run_folder(request.store)
+        resumes = (folder / "run.json").exists() and not request.fresh
+        if not resumes:
+            _require_space(folder, settings, chosen)
+        with (
+            RunWriter.create_or_resume(folder, run_manifest(index, settings, warnings), fresh=request.fresh) as writer,
+            Reporter("analyze", writer.path, listener, writer.heartbeat) as reporter,
+        ):
+            on_start(reporter)
+            if resumes:
+                left = [layer if layer and layer.index not in writer.finished else None for layer in chosen]
+                _require_space(folder, settings, left)
+            job = _Analysis(index, settings, engine, writer, reporter)
+            job.run(chosen)
+            return job.summary(tuple(str(warning["message"]) for warning in warnings))
 
 
 def _choose(index: Index, settings: AnalysisSettings) -> list[Layer | None]:
@@ -132,12 +131,10 @@ def _require_space(folder: Path, settings: AnalysisSettings, layers: Sequence[La
 
 
 def _look_at_memory(
-    layers: Sequence[Layer], settings: AnalysisSettings, device: torch.device, warn: Callable[[str], None]
+    layers: Sequence[Layer], settings: AnalysisSettings, engine: Engine, warn: Callable[[str], None]
 ) -> None:
     """Warn of a layer that may not fit into memory, and refuse one that cannot."""
-    trouble = memory_trouble(layers, settings.precision, device)
-    if trouble is not None:
-        text, refuse = trouble
+    for text, refuse in memory_trouble(layers, settings.precision, engine.devices):
         if refuse:
             raise SettingsError(text)
         warn(text)
@@ -147,32 +144,73 @@ class _Analysis:
     """One pass over the layers of an index."""
 
     def __init__(
-        self, index: Index, settings: AnalysisSettings, device: torch.device, writer: RunWriter, reporter: Reporter
+        self, index: Index, settings: AnalysisSettings, engine: Engine, writer: RunWriter, reporter: Reporter
     ) -> None:
-        self.index, self.settings, self.device = index, settings, device
+        self.index, self.settings, self.engine = index, settings, engine
         self.writer, self.reporter = writer, reporter
-        self.options = layer_options(settings)
         self.pending = _Pending(writer, reporter)
+        self.unwritten: dict[int, int] = {}
+        """Most bytes on the disk of every layer that was started, by its index."""
 
     def run(self, chosen: Sequence[Layer | None]) -> None:
         layers = [layer for layer in chosen if layer is not None]
-        finished = [layer for layer in layers if layer.index in self.writer.finished]
+        left = [layer for layer in layers if layer.index not in self.writer.finished]
         self.reporter.begin(
             total=len(layers),
             cost=sum(matrix_cost(layer.shape) for layer in layers),
-            done=len(finished),
-            cost_done=sum(matrix_cost(layer.shape) for layer in finished),
+            done=len(layers) - len(left),
+            cost_done=sum(matrix_cost(layer.shape) for layer in layers if layer.index in self.writer.finished),
         )
         self._skip(chosen)
-        with LayerWeights(self.index, self.device) as weights:
-            try:
-                for layer in layers:
-                    if layer.index not in self.writer.finished:
-                        self._analyse(layer, weights)
-            finally:
-                self.pending.flush()
+        try:
+            self._analyse(left)
+        finally:
+            self.pending.flush()
         failed = self.reporter.progress.failed
         self.reporter.complete(f"{failed} layers failed" if failed else "all layers analysed")
+
+    def _analyse(self, layers: Sequence[Layer]) -> None:
+        work = AnalysisWork(self.index, self.settings)
+        tasks = [work.task(layer, self.engine.device) for layer in layers]
+        memory = Memory(memory_limit(tasks))
+        with self.engine.run(
+            work, batches(tasks, self.engine.most(self._together()), _TOGETHER_BYTES), memory, self._start
+        ) as results:
+            for task, outcome in results:
+                self._keep(self.index.layers[task.item], outcome)
+
+    def _together(self) -> int:
+        return _TOGETHER if len(self.index.layers) >= _MANY_LAYERS else 1
+
+    def _start(self, batch: Batch) -> None:
+        """Called before a batch is computed, in the thread that does so."""
+        layers = [self.index.layers[task.item] for task in batch]
+        self.unwritten |= {layer.index: self._most_bytes(layer) for layer in layers}
+        self._wait_for_space()
+        self.reporter.layer_started(layers[0].name)
+
+    def _keep(self, layer: Layer, outcome: Outcome) -> None:
+        if outcome.record["status"] == "failed":
+            self.pending.flush()
+            self.writer.write_record(outcome.record)
+            self.reporter.layer_ended(matrix_cost(layer.shape), failed=True)
+        else:
+            self.pending.add(outcome, matrix_cost(layer.shape))
+        self.unwritten.pop(layer.index, None)
+
+    def _most_bytes(self, layer: Layer) -> int:
+        return most_factor_bytes([dataclasses.asdict(layer)], self.settings) if self.settings.factors else 0
+
+    def _wait_for_space(self) -> None:
+        """Pause while the disk could not take what is in work, rather than fail in the middle of it."""
+
+        def needed() -> int:
+            return _RESERVE + sum(list(self.unwritten.values()))
+
+        free = free_bytes(self.writer.path)
+        if free < needed():
+            full = DiskFullError(self.writer.path, needed(), free, cure="free some: the job goes on by itself")
+            self.reporter.hold(str(full), lambda: free_bytes(self.writer.path) >= needed())
 
     def summary(self, warnings: tuple[str, ...]) -> Summary:
         records = self.writer.records.values()
@@ -194,38 +232,6 @@ class _Analysis:
             ]
         )
 
-    def _analyse(self, layer: Layer, weights: LayerWeights) -> None:
-        cost = matrix_cost(layer.shape)
-        self._wait_for_space(layer)
-        self.reporter.layer_started(layer.name)
-        start = time.monotonic()
-        base, models = weights.read(layer)
-        try:
-            result = analyse_layer(base, models, self.options)
-        except Exception as error:
-            reason = layer_failure(error)
-            if reason is None:
-                raise
-            self.pending.flush()
-            self.writer.write_record(record_head(layer, "failed", f"{layer.name}: {reason}"))
-            self.reporter.layer_ended(cost, failed=True)
-            return
-        del base, models
-        keep = factor_dtype(layer.dtype, self.settings.precision) if self.settings.factors else None
-        arrays = layer_arrays(result, self.options.anchor, keep)
-        record = layer_record(layer, result, self.options.anchor, time.monotonic() - start)
-        self.pending.add(plain(record), arrays, cost)
-
-    def _wait_for_space(self, layer: Layer) -> None:
-        """Pause while the disk could not take this layer, rather than fail in the middle of it."""
-        needed = _RESERVE
-        if self.settings.factors:
-            needed += most_factor_bytes([dataclasses.asdict(layer)], self.settings)
-        free = free_bytes(self.writer.path)
-        if free < needed:
-            full = DiskFullError(self.writer.path, needed, free, cure="free some: the job goes on by itself")
-            self.reporter.hold(str(full), lambda: free_bytes(self.writer.path) >= needed)
-
 
 class _Pending:
     """Finished layers on their way to the disk: a large one at once, small ones many to a file.
@@ -237,17 +243,17 @@ class _Pending:
     def __init__(self, writer: RunWriter, reporter: Reporter) -> None:
         self._writer, self._reporter = writer, reporter
         self._grouped = len(writer.manifest["layers"]) >= _MANY_LAYERS
-        self._items: list[tuple[dict[str, Any], dict[str, Array]]] = []
+        self._items: list[Outcome] = []
         self._bytes = 0
         self._cost = 0.0
         self._last_write = 0.0
         self.written = 0
 
-    def add(self, record: dict[str, Any], arrays: dict[str, Array], cost: float) -> None:
+    def add(self, outcome: Outcome, cost: float) -> None:
         """Take a finished layer; it is written now, or with the next ones."""
-        self._items.append((record, arrays))
+        self._items.append(outcome)
         self._cost += cost
-        self._bytes += sum(array.values.nbytes for array in arrays.values())
+        self._bytes += outcome.nbytes
         patience = min(_WORK_PER_WRITE * self._last_write, _GROUP_SECONDS)
         full = self._bytes > _GROUP_BYTES or len(self._items) >= _GROUP_LAYERS
         if not self._grouped or full or self._reporter.estimator.elapsed() >= patience:
@@ -259,7 +265,7 @@ class _Pending:
             items, cost = self._items, self._cost
             self._items, self._cost, self._bytes = [], 0.0, 0
             start = time.monotonic()
-            self._writer.write_layers(items)
+            self._writer.write_layers([(item.record, item.arrays) for item in items])
             self._last_write = time.monotonic() - start
             self.written += len(items)
             self._reporter.layer_ended(cost, count=len(items))

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from globa_tui.coefficients import RecipeError
+from globa_tui.jobs.settings import EngineChoice
 from globa_tui.jobs.sources import open_index, require_unchanged, run_hash, source_entry, sources_of
 from globa_tui.recipe import Recipe
 from store.checkpoints import Index, open_checkpoint
@@ -28,6 +29,7 @@ class MergeOptions:
     download: bool = False
     allow_failed: bool = False
     """Merge layers whose analysis failed as if they were no matrices; NaN and infinity then pass through."""
+    engine: EngineChoice = dataclasses.field(default_factory=EngineChoice)
     check: bool = False
     """Look at the result once more: would it load, is it whole, how far is it from its sources?"""
     status_folder: Path | None = None

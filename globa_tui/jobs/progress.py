@@ -6,7 +6,6 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from statistics import median
 
 
 @dataclass(frozen=True)
@@ -36,29 +35,34 @@ def matrix_cost(shape: Sequence[int]) -> float:
 
 
 class Estimator:
-    """Estimates the time left from the speed of recent layers, each weighted by its cost."""
+    """Estimates the time left from the pace of recent layers: seconds between their ends, for the cost they had."""
 
     def __init__(self, recent: int = 20) -> None:
-        self._rates: deque[float] = deque(maxlen=recent)
-        self._started: float | None = None
+        self._ends: deque[tuple[float, float]] = deque(maxlen=recent)
+        self._since: float | None = None
 
     def begin(self) -> None:
-        """A layer starts, or the first of several that will end together."""
-        if self._started is None:
-            self._started = time.monotonic()
+        """A layer starts; time counts from here when nothing was in work."""
+        if self._since is None:
+            self._since = time.monotonic()
+
+    def rest(self) -> None:
+        """Time does not count until the next layer starts."""
+        self._since = None
 
     def elapsed(self) -> float:
-        """Seconds since what is in work started."""
-        return time.monotonic() - self._started if self._started is not None else 0.0
+        """Seconds since the last layer ended, or the first started."""
+        return time.monotonic() - self._since if self._since is not None else 0.0
 
     def end(self, cost: float) -> float:
-        """What was in work has ended; its seconds."""
+        """A layer, or several together, have ended, while others may be in work; the seconds since the last end."""
         seconds = self.elapsed()
-        self._started = None
+        self._since = time.monotonic()
         if cost > 0:
-            self._rates.append(seconds / cost)
+            self._ends.append((seconds, cost))
         return seconds
 
     def left(self, cost: float) -> float | None:
         """Seconds that work of this cost will take; None before the first layer."""
-        return median(self._rates) * cost if self._rates else None
+        seconds, done = (sum(column) for column in zip(*self._ends, strict=True)) if self._ends else (0.0, 0.0)
+        return seconds / done * cost if done else None

@@ -28,7 +28,8 @@ class Reporter:
     """Writes a job's status beside the run, tells a listener, and obeys the control file between layers.
 
     A thread keeps the heartbeat while a long layer is computed. `folder` None reports to the listener alone, for a
-    job that has no run folder.
+    job that has no run folder. Layers may start in several threads: while one waits because the job is paused, the
+    others wait as soon as they come to their next layer.
     """
 
     def __init__(
@@ -38,7 +39,8 @@ class Reporter:
         self._kind: Kind = kind
         self._folder, self._listener, self._beat = folder, listener, beat
         self._progress = Progress("starting", 0, 0, 0, 0.0, 0.0)
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
+        self._gate = threading.Lock()
         self._ended = threading.Event()
         self._stop_asked = threading.Event()
         self._writer: StatusWriter | None = None
@@ -85,35 +87,39 @@ class Reporter:
 
     def layer_started(self, name: str) -> None:
         """Obey the control file, then say which layer is in work."""
-        self._obey()
-        self.estimator.begin()
+        with self._gate:
+            self._obey()
+            self.estimator.begin()
         self.update(current=name)
 
     def hold(self, message: str, may_go_on: Callable[[], bool]) -> None:
         """Pause until there is what the job lacks; `resume` goes on at once, `cancel` ends it as ever."""
-        self.update(state="paused", message=message)
-        while not may_go_on():
-            end = time.monotonic() + HOLD_POLL_SECONDS
-            word = None
-            while word not in ("resume", "cancel") and time.monotonic() < end:
-                time.sleep(PAUSE_POLL_SECONDS)
-                word = self._word()
-            if word == "cancel":
-                raise JobCancelledError
-            if word == "resume":
-                break
-        self.update(state="running", message="")
+        with self._gate:
+            self.update(state="paused", message=message)
+            while not may_go_on():
+                end = time.monotonic() + HOLD_POLL_SECONDS
+                word = None
+                while word not in ("resume", "cancel") and time.monotonic() < end:
+                    time.sleep(PAUSE_POLL_SECONDS)
+                    word = self._word()
+                if word == "cancel":
+                    raise JobCancelledError
+                if word == "resume":
+                    break
+            self.estimator.rest()
+            self.update(state="running", message="")
 
     def layer_ended(self, cost: float, *, failed: bool = False, count: int = 1) -> float:
-        """Count a layer, or several of this cost together; the seconds since the first of them started."""
+        """Count a layer, or several of this cost together; the seconds since the last ones ended."""
         seconds = self.estimator.end(cost)
-        now = self._progress
-        self.update(
-            done=now.done + count * (not failed),
-            failed=now.failed + count * failed,
-            cost_done=now.cost_done + cost,
-            eta_seconds=self.estimator.left(now.cost_total - now.cost_done - cost),
-        )
+        with self._lock:
+            now = self._progress
+            self.update(
+                done=now.done + count * (not failed),
+                failed=now.failed + count * failed,
+                cost_done=now.cost_done + cost,
+                eta_seconds=self.estimator.left(now.cost_total - now.cost_done - cost),
+            )
         return seconds
 
     def complete(self, message: str, output: str | None = None) -> None:
@@ -127,7 +133,7 @@ class Reporter:
             if self._writer is not None:
                 extra = {} if output is None else {"output": output}
                 self._writer.update(**vars(self._progress), **extra)
-        self._listener(self._progress)
+            self._listener(self._progress)
 
     def _obey(self) -> None:
         word = self._word()
@@ -135,6 +141,7 @@ class Reporter:
             self.update(state="paused")
             while (word := self._word()) not in ("resume", "cancel"):
                 time.sleep(PAUSE_POLL_SECONDS)
+            self.estimator.rest()
             self.update(state="running")
         if word == "cancel":
             raise JobCancelledError

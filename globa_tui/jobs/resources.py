@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import torch
 
 from analysis.errors import AnalysisError, LinAlgError
+from globa_tui.engine.work import Task
 from globa_tui.memory import available_memory
 from globa_tui.values import about_size
 from store.checkpoints import Layer
+from store.checkpoints.dtypes import BITS
 
 _WORKING_COPIES = 10
 """Peak of an analysis, in copies of the layer in the working precision (DESIGN.md, section 5)."""
@@ -17,6 +19,18 @@ _LEAST_COPIES = 3
 """Copies without which no analysis goes: a weight, its task vector, and one factor."""
 _BESIDE = 600_000_000
 """Bytes of the program and its libraries."""
+
+
+def read_bytes(layer: Layer) -> int:
+    """Memory that the layer's tensors take as they are read: of the base and of every fine-tune that has it."""
+    entries = 1
+    for side in layer.shape:
+        entries *= side
+    ranks = layer.ranks or (None,) * len(layer.fine_tuned)
+    changed = [rank for name, rank in zip(layer.fine_tuned, ranks, strict=True) if name is not None]
+    whole = 1 + sum(rank is None for rank in changed)
+    factors = sum(rank * sum(layer.shape) * 8 for rank in changed if rank is not None)
+    return whole * entries * BITS[layer.dtype] // 8 + factors
 
 
 def layer_failure(error: BaseException) -> str | None:
@@ -41,25 +55,42 @@ def layer_bytes(layer: Layer, precision: str, copies: int = _WORKING_COPIES) -> 
     return copies * entries * (8 if precision == "float64" else 4)
 
 
-def memory_trouble(layers: Iterable[Layer], precision: str, device: torch.device) -> tuple[str, bool] | None:
-    """Say when the largest layer may not fit into memory, and whether it cannot possibly.
+def memory_limit(tasks: Iterable[Task]) -> int:
+    """Bytes that a job's layers may take together: what the largest takes alone, and some for those beside it."""
+    return max((task.working for task in tasks), default=0) + _BESIDE // 2
 
-    Returns
-    -------
-    tuple or None
-        One line, and whether to refuse; None when all is well, or the machine does not tell.
+
+def memory_trouble(
+    layers: Iterable[Layer], precision: str, devices: Iterable[torch.device]
+) -> Iterator[tuple[str, bool]]:
+    """Say of each device when the largest layer may not fit into its memory, and whether it cannot possibly.
+
+    Yields
+    ------
+    tuple
+        One line, and whether to refuse: not for a GPU, for what does not fit there is computed on the processor.
     """
-    found = available_memory()
     largest = max(layers, key=lambda layer: layer_bytes(layer, precision), default=None)
-    if found is None or largest is None or device.type != "cpu":
-        return None
-    available, total = found
-    most, least = (layer_bytes(largest, precision, copies) + _BESIDE for copies in (_WORKING_COPIES, _LEAST_COPIES))
-    what = f"{largest.name} ({'x'.join(map(str, largest.shape))})"
-    if least > total:
+    for device in dict.fromkeys(devices) if largest is not None else ():
+        assert largest is not None
+        found = torch.cuda.mem_get_info(device) if device.type == "cuda" else available_memory()
+        if found is not None:
+            yield from _trouble(largest, precision, device, *found)
+
+
+def _trouble(
+    layer: Layer, precision: str, device: torch.device, available: int, total: int
+) -> Iterator[tuple[str, bool]]:
+    beside = _BESIDE if device.type == "cpu" else 0
+    most, least = (layer_bytes(layer, precision, copies) + beside for copies in (_WORKING_COPIES, _LEAST_COPIES))
+    what = f"{layer.name} ({'x'.join(map(str, layer.shape))})"
+    if device.type != "cpu":
+        if most > available:
+            can = f"{what} can need {about_size(most)} of {device}, which has {about_size(available)} free"
+            yield f"{can}; what does not fit is computed on the CPU", False
+    elif least > total:
         needs = f"{what} needs at least {about_size(least)} of memory, there are {about_size(total)}"
-        return f"{needs}; leave it out with --exclude, or use a larger machine", True
-    if most > available:
+        yield f"{needs}; leave it out with --exclude, or use a larger machine", True
+    elif most > available:
         can = f"{what} can need {about_size(most)} of memory, {about_size(available)} are available"
-        return f"{can}; if it fails, free some and resume", False
-    return None
+        yield f"{can}; if it fails, free some and resume", False

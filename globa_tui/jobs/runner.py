@@ -16,7 +16,7 @@ from globa_tui.diagnostics import ExitCode, fail, message
 from globa_tui.jobs.client import require_alone
 from globa_tui.jobs.protocol import JobStatus, Kind, StatusWriter, clear_control, read_status
 from globa_tui.jobs.reporter import JobCancelledError, Reporter
-from globa_tui.jobs.settings import AnalysisRequest, AnalysisSettings
+from globa_tui.jobs.settings import ENGINES, AnalysisRequest, AnalysisSettings, EngineChoice
 from store.errors import RunBusyError
 from store.run import run_folder
 
@@ -57,6 +57,7 @@ def _analyze(arguments: argparse.Namespace) -> None:
         settings=AnalysisSettings.from_dict(json.loads(arguments.settings)),
         fresh=arguments.fresh,
         download=arguments.download,
+        engine=_engine(arguments),
     )
     run_analysis(request, on_start=_stop_on_signal)
 
@@ -71,6 +72,7 @@ def _merge(arguments: argparse.Namespace, folder: Path) -> None:
         status_folder=folder,
         allow_failed=arguments.allow_failed,
         check=not arguments.no_check,
+        engine=_engine(arguments),
     )
     run_merge(Recipe.read(Path(arguments.recipe)), Path(arguments.out), options, on_start=_stop_on_signal)
 
@@ -80,6 +82,8 @@ def _sweep(folder: Path) -> None:
     from globa_tui.jobs.sweep.settings import read_request
 
     run_sweep(read_request(folder), on_start=_stop_on_signal)
+def _engine(arguments: argparse.Namespace) -> EngineChoice:
+    return EngineChoice(arguments.engine, arguments.threads, arguments.ray_address)
 
 
 def _stop_on_signal(reporter: Reporter) -> None:
@@ -114,6 +118,10 @@ def _parser() -> argparse.ArgumentParser:
     merge.add_argument("--no-check", action="store_true")
     sweep = kinds.add_parser("sweep")
     sweep.add_argument("--run", required=True, help="run whose folder holds the request and the job's status")
+    for each in (analyze, merge):
+        each.add_argument("--engine", choices=ENGINES, default="local")
+        each.add_argument("--threads", type=int, default=0)
+        each.add_argument("--ray-address", default="")
     return parser
 
 

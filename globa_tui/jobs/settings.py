@@ -16,7 +16,9 @@ Basis = Literal["canonical", "anchored", "lapack"]
 Precision = Literal["float32", "float64"]
 
 Pairs = Literal["anchor", "all"]
+EngineName = Literal["local", "ray"]
 
+ENGINES: tuple[EngineName, ...] = ("local", "ray")
 BASES: tuple[Basis, ...] = ("canonical", "anchored", "lapack")
 PRECISIONS: tuple[Precision, ...] = ("float32", "float64")
 PAIRS: tuple[Pairs, ...] = ("anchor", "all")
@@ -49,7 +51,7 @@ class AnalysisSettings:
     vocab: str = "base"
     """Whose tokens the embeddings have where vocabularies differ: base, union, or ft1, ft2 and so on."""
     device: str = "auto"
-    """auto, cpu, cuda, cuda:N or mps. Not part of a run's identity: a run may be resumed on another device."""
+    """auto, cpu, cuda (all), cuda:N, or several with commas. Not part of a run's identity: any may resume it."""
     precision: Precision = "float32"
     """Precision of the decompositions. float64 costs about twice the time and memory."""
     factors: bool = True
@@ -108,6 +110,31 @@ class AnalysisSettings:
 
 
 @dataclass(frozen=True)
+class EngineChoice:
+    """Where and with how many threads a job computes. Whoever starts the job says so, never a run or a recipe."""
+
+    name: EngineName = "local"
+    """local, or ray for a cluster."""
+    threads: int = 0
+    """Threads of the job here, or of each task on a cluster; 0 is torch's own choice here, and one on a cluster."""
+    ray_address: str = ""
+    """Address of a running cluster; empty takes RAY_ADDRESS, or starts one on this machine."""
+
+    def __post_init__(self) -> None:
+        _require_choice("--engine", self.name, ENGINES)
+        if self.threads < 0:
+            msg = f"--threads is {self.threads}; give a number from 1, or 0 for torch's own choice"
+            raise SettingsError(msg)
+        if self.ray_address and self.name != "ray":
+            msg = "--ray-address is given without --engine ray; add it, or leave out the address"
+            raise SettingsError(msg)
+
+    def argv(self) -> list[str]:
+        """Arguments of the job runner that give this choice again."""
+        return ["--engine", self.name, "--threads", str(self.threads), "--ray-address", self.ray_address]
+
+
+@dataclass(frozen=True)
 class AnalysisRequest:
     """One analysis to run: which checkpoints, with which settings, into which run folder."""
 
@@ -119,11 +146,12 @@ class AnalysisRequest:
     """Throw away what the folder holds and start again."""
     download: bool = False
     """Allow a Hub id to be downloaded when it is not in the local cache."""
+    engine: EngineChoice = field(default_factory=EngineChoice)
 
     def argv(self) -> list[str]:
         """Arguments of the job runner that give this request again."""
         line = ["--store", str(self.store), "--settings", json.dumps(self.settings.to_dict())]
-        line += ["--fresh"] * self.fresh + ["--download"] * self.download
+        line += [*self.engine.argv(), *["--fresh"] * self.fresh, *["--download"] * self.download]
         return [*line, "--", self.base, *self.fine_tuned]
 
 

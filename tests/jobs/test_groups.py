@@ -36,7 +36,8 @@ def test_small_layers_share_files_and_say_the_same(tmp_path, grouped, monkeypatc
         }
 
 
-def test_a_cancelled_job_writes_what_it_finished(tmp_path, grouped):
+def test_a_cancelled_job_writes_what_it_finished(tmp_path, grouped, monkeypatch):
+    monkeypatch.setattr(analyze, "_TOGETHER", 1)
     asked = request(tmp_path)
     seen = []
 

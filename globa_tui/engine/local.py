@@ -1,0 +1,116 @@
+"""Computing on the devices of this machine, each with a worker of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from types import TracebackType
+from typing import Any, Generic, TypeVar
+
+import torch
+
+from globa_tui.engine.devices import is_out_of_memory
+from globa_tui.engine.memory import Memory
+from globa_tui.engine.pipeline import Pipeline
+from globa_tui.engine.work import Batch, Sized, Station, Work
+
+Result = TypeVar("Result", bound=Sized)
+
+
+class LocalEngine:
+    """Runs work on devices of this machine.
+
+    Parameters
+    ----------
+    devices
+        One worker each; naming `cpu` twice gives two workers that share the processor.
+    threads
+        Of all workers together; 0 leaves torch its own choice.
+    warn
+        Told when a task moves to the processor because a device's memory did not suffice.
+    """
+
+    def __init__(
+        self, devices: Sequence[torch.device], threads: int = 0, warn: Callable[[str], None] = lambda text: None
+    ) -> None:
+        self.devices, self._warn = tuple(devices), warn
+        self._before = torch.get_num_threads()
+        self._threads = threads or self._before
+
+    @property
+    def device(self) -> str:
+        """What it computes on, for results that depend on it."""
+        return self.devices[0].type
+
+    def most(self, together: int) -> int:
+        """How many tasks to take together where the caller would take so many."""
+        return together
+
+    def __enter__(self) -> LocalEngine:
+        # Float32 products must be float32 products; what reads this variable also drives TF32.
+        torch.set_float32_matmul_precision("highest")
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if torch.get_num_threads() != self._before:
+            torch.set_num_threads(self._before)
+
+    def run(
+        self,
+        work: Work[Result],
+        batches: Iterable[Batch],
+        memory: Memory,
+        starting: Callable[[Batch], None] = lambda batch: None,
+    ) -> Pipeline[Result]:
+        """The pipeline that carries out `work` on every task, to be entered and iterated over."""
+        each = max(1, self._threads // len(self.devices))
+        workers = [LocalWorker(work, device, each, self._warn) for device in self.devices]
+        return Pipeline(workers, batches, memory, starting)
+
+
+class LocalWorker(Generic[Result]):
+    """One device; what does not fit into its memory is computed on the processor."""
+
+    def __init__(self, work: Work[Result], device: torch.device, threads: int, warn: Callable[[str], None]) -> None:
+        self._work, self._device, self._threads, self._warn = work, device, threads, warn
+        self._station: Station[Result] = work.open(str(device))
+
+    def start(self) -> None:
+        """Choose device and threads, which are those of the calling thread."""
+        torch.set_num_threads(self._threads)
+        if self._device.type == "cuda":
+            torch.cuda.set_device(self._device)
+
+    def read(self, batch: Batch) -> list[Any]:
+        return [self._station.read(task.item) for task in batch]
+
+    def compute(self, batch: Batch, inputs: list[Any]) -> list[Result]:
+        inputs.reverse()
+        results: list[Result] = []
+        for task in batch:
+            result = None
+            try:
+                result = self._station.compute(task.item, inputs.pop())
+            except Exception as error:
+                if self._device.type == "cpu" or not is_out_of_memory(error):
+                    raise
+                self._warn(f"{task.name}: out of memory on {self._device}; computed on the CPU instead")
+            # Outside of the handler, for the error holds the frames that hold the tensors.
+            results.append(result if result is not None else self._on_processor(task.item))
+        return results
+
+    def _on_processor(self, item: int) -> Result:
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        spare = self._work.open("cpu", instead_of=str(self._device))
+        try:
+            return spare.compute(item, spare.read(item))
+        finally:
+            spare.close()
+
+    def interrupt(self) -> bool:
+        return False
+
+    def close(self) -> None:
+        self._station.close()
