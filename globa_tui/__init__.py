@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from globa_tui.api import (
         AnalysisSettings,
         CheckReport,
+        EngineChoice,
         Index,
         MergeResult,
         Progress,
@@ -29,6 +30,7 @@ __version__ = "0.1.0"
 __all__ = [
     "AnalysisSettings",
     "CheckReport",
+    "EngineChoice",
     "Index",
     "MergeResult",
     "Progress",

@@ -29,7 +29,7 @@ _require_ours()
 from globa_tui.jobs.check import CheckReport, check_output  # noqa: E402
 from globa_tui.jobs.merge import MergeOptions, MergeResult, run_merge  # noqa: E402
 from globa_tui.jobs.progress import Progress  # noqa: E402
-from globa_tui.jobs.settings import AnalysisRequest, AnalysisSettings  # noqa: E402
+from globa_tui.jobs.settings import AnalysisRequest, AnalysisSettings, EngineChoice  # noqa: E402
 from globa_tui.jobs.sources import open_index as _open_index  # noqa: E402
 from globa_tui.recipe import Recipe  # noqa: E402
 from store.checkpoints import Index  # noqa: E402
@@ -41,6 +41,7 @@ Source = str | PathLike[str]
 __all__ = [
     "AnalysisSettings",
     "CheckReport",
+    "EngineChoice",
     "Index",
     "MergeResult",
     "Progress",
@@ -86,6 +87,7 @@ def analyze(
     *,
     fresh: bool = False,
     download: bool = False,
+    engine: EngineChoice | None = None,
     progress: Callable[[Progress], None] = lambda progress: None,
 ) -> Run:
     """Analyse every weight matrix into a run folder, in this process; a run that was begun is gone on with.
@@ -102,6 +104,8 @@ def analyze(
         Throw away what the folder holds.
     download
         Whether a Hub model that is not cached may be fetched.
+    engine
+        Threads, and whether to compute on a Ray cluster; None computes here.
     progress
         Called after every layer.
 
@@ -118,9 +122,8 @@ def analyze(
 
     folder = run_folder(fspath(store))
     sources = tuple(fspath(one) for one in fine_tuned)
-    request = AnalysisRequest(
-        fspath(base), sources, folder, settings or AnalysisSettings(), fresh=fresh, download=download
-    )
+    place = engine or EngineChoice()
+    request = AnalysisRequest(fspath(base), sources, folder, settings or AnalysisSettings(), fresh, download, place)
     run_analysis(request, progress)
     return Run.open(folder)
 
@@ -145,6 +148,7 @@ def merge(
     download: bool = False,
     allow_failed: bool = False,
     check: bool = True,
+    engine: EngineChoice | None = None,
     progress: Callable[[Progress], None] = lambda progress: None,
 ) -> MergeResult:
     """Merge as a recipe says into a model folder, which is complete or absent.
@@ -158,13 +162,15 @@ def merge(
     overwrite
         Replace it when it is there.
     device
-        auto, cpu, cuda or cuda:N.
+        auto, cpu, cuda, cuda:N, or several with commas.
     download
         Whether a Hub model that is not cached may be fetched.
     allow_failed
         Merge layers whose analysis failed like vectors; NaN and infinity pass through.
     check
         Look at the result once more; what was found is in `MergeResult.check`.
+    engine
+        As for `analyze`.
     progress
         Called after every tensor.
 
@@ -174,7 +180,12 @@ def merge(
         As the command; nothing appears as `out`.
     """
     options = MergeOptions(
-        overwrite=overwrite, device=device, download=download, allow_failed=allow_failed, check=check
+        overwrite=overwrite,
+        device=device,
+        download=download,
+        allow_failed=allow_failed,
+        check=check,
+        engine=engine or EngineChoice(),
     )
     return run_merge(recipe, Path(fspath(out)), options, progress)
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 EXAMPLE = """
 globa-tui analyze ./llama-2-7b ./wizard-math ./code --store math-code
+globa-tui analyze ./llama-2-70b ./math ./code --store big --engine ray --ray-address auto --threads 4
 globa-tui analyze ./base ./ft1 ./ft2 --store attention --include self_attn --eta 0.9
 """
 
@@ -35,6 +36,9 @@ def analyze(
     exclude: opt.ExcludeOption = None,
     vocab: opt.VocabOption = "base",
     device: opt.DeviceOption = "auto",
+    threads: opt.ThreadsOption = 0,
+    engine: opt.EngineOption = "local",
+    ray_address: opt.RayAddressOption = None,
     precision: opt.PrecisionOption = "float32",
     factors: opt.FactorsOption = True,
     fresh: opt.FreshOption = False,
@@ -69,7 +73,8 @@ def analyze(
         preset=preset,
         vocab=vocab,
     ).for_tasks(len(fine_tuned))
-    request = AnalysisRequest(base, fine_tuned, opt.run_path(store), settings, fresh=fresh, download=download)
+    place = opt.engine_choice(engine, threads, ray_address)
+    request = AnalysisRequest(base, fine_tuned, opt.run_path(store), settings, fresh, download, place)
     announce(request, quiet=quiet)
     with display("analysing", quiet=quiet) as shown:
         summary = _run(request, shown)

@@ -32,6 +32,9 @@ def inspect(
     exclude: opt.ExcludeOption = None,
     vocab: opt.VocabOption = "base",
     device: opt.DeviceOption = "auto",
+    threads: opt.ThreadsOption = 0,
+    engine: opt.EngineOption = "local",
+    ray_address: opt.RayAddressOption = None,
     precision: opt.PrecisionOption = "float32",
     factors: opt.FactorsOption = True,
     fresh: opt.FreshOption = False,
@@ -62,7 +65,8 @@ def inspect(
         vocab=vocab,
     ).for_tasks(len(fine_tuned))
     run = opt.run_path(store)
-    request = AnalysisRequest(base, fine_tuned, run, settings, fresh=fresh, download=download)
+    place = opt.engine_choice(engine, threads, ray_address)
+    request = AnalysisRequest(base, fine_tuned, run, settings, fresh, download, place)
     return run_inspect(run, request, mouse=mouse)
 
 

@@ -113,6 +113,9 @@ def merge(
         bool, typer.Option("--dry-run", help="Say what would be done and print the recipe.", show_default=False)
     ] = False,
     device: opt.DeviceOption = "auto",
+    threads: opt.ThreadsOption = 0,
+    engine: opt.EngineOption = "local",
+    ray_address: opt.RayAddressOption = None,
     download: opt.DownloadOption = False,
     quiet: opt.QuietOption = False,
     as_json: opt.JsonOption = False,
@@ -136,7 +139,14 @@ def merge(
         fine_tuned or (),
     )
     recipe = recipe_of(sources, words)
-    choices = {"overwrite": overwrite, "device": device, "download": download, "allow_failed": allow_failed}
+    place = opt.engine_choice(engine, threads, ray_address)
+    choices = {
+        "overwrite": overwrite,
+        "device": device,
+        "download": download,
+        "allow_failed": allow_failed,
+        "engine": place,
+    }
     if dry_run:
         return preview(recipe, out, choices, quiet=quiet, as_json=as_json)
     return run(recipe, out, {**choices, "check": check}, quiet=quiet, as_json=as_json)

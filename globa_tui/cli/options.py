@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from globa_tui.jobs.settings import AnalysisSettings
+    from globa_tui.jobs.settings import AnalysisSettings, EngineChoice
 
 RunArgument = Annotated[str, typer.Argument(metavar="RUN", help="Run folder (RUN or RUN.globa).")]
 ReadableRun = Annotated[str, typer.Argument(metavar="RUN", help="Run folder (RUN or RUN.globa), or a packed .h5 file.")]
@@ -26,7 +26,22 @@ QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="No progress an
 DownloadOption = Annotated[
     bool, typer.Option("--download", help="Download a Hub id that is not in the local cache.", show_default=False)
 ]
-DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:N or mps.", metavar="DEVICE")]
+DeviceOption = Annotated[
+    str,
+    typer.Option("--device", help="auto, cpu, cuda (all there are), cuda:N, or cuda:0,cuda:1.", metavar="DEVICE"),
+]
+ThreadsOption = Annotated[
+    int, typer.Option("--threads", metavar="N", help="Threads to compute with; 0 is torch's own choice.")
+]
+EngineOption = Annotated[
+    str, typer.Option("--engine", metavar="NAME", help="local, or ray for a cluster (needs the extra named ray).")
+]
+RayAddressOption = Annotated[
+    str | None,
+    typer.Option(
+        "--ray-address", metavar="ADDRESS", help="A running Ray cluster.  [default: RAY_ADDRESS, or one started here]"
+    ),
+]
 
 SvdEnergyOption = Annotated[
     str, typer.Option("--svd-energy", metavar="E,E", help="Share of each task vector's energy to keep, in (0, 1].")
@@ -112,6 +127,13 @@ def analysis_settings(
     if eta is not None:
         values["eta"] = parse_numbers("--eta", eta)
     return AnalysisSettings.from_dict(values)
+
+
+def engine_choice(engine: str, threads: int, ray_address: str | None) -> EngineChoice:
+    """Where to compute, from the values of the options."""
+    from globa_tui.jobs.settings import EngineChoice
+
+    return EngineChoice(engine, threads, ray_address or "")  # type: ignore[arg-type]
 
 
 def split_sources(sources: list[str]) -> tuple[str, tuple[str, ...]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
+from importlib.util import find_spec
 from typing import Protocol, TypeVar
 
 import torch
@@ -13,7 +14,7 @@ from globa_tui.engine.local import LocalEngine
 from globa_tui.engine.memory import Memory
 from globa_tui.engine.pipeline import Pipeline
 from globa_tui.engine.work import Batch, Sized, Work
-from globa_tui.jobs.settings import EngineChoice
+from globa_tui.jobs.settings import EngineChoice, SettingsError
 
 Result = TypeVar("Result", bound=Sized)
 
@@ -68,4 +69,11 @@ def open_engine(
     SettingsError
         The machine has no such device, or Ray is not installed.
     """
+    if choice.name == "ray":
+        if find_spec("ray") is None:
+            msg = "--engine is 'ray', which is not installed; pip install 'globa-tui[ray]'"
+            raise SettingsError(msg)
+        from globa_tui.engine.on_ray import RayEngine
+
+        return RayEngine(choice, device, warn)
     return LocalEngine(resolve_devices(device), choice.threads, warn)

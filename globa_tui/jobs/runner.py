@@ -82,6 +82,8 @@ def _sweep(folder: Path) -> None:
     from globa_tui.jobs.sweep.settings import read_request
 
     run_sweep(read_request(folder), on_start=_stop_on_signal)
+
+
 def _engine(arguments: argparse.Namespace) -> EngineChoice:
     return EngineChoice(arguments.engine, arguments.threads, arguments.ray_address)
 
