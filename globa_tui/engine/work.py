@@ -60,14 +60,14 @@ class Work(Protocol[Result]):
 
 
 def batches(tasks: Iterable[Task], most: int, nbytes: int) -> Iterator[Batch]:
-    """Consecutive tasks together, at most so many, and with at most so many bytes of inputs if more than one."""
+    """Consecutive tasks together, at most so many, and working in at most so many bytes if more than one."""
     batch: list[Task] = []
     size = 0
     for task in tasks:
-        if batch and (len(batch) >= most or size + task.read > nbytes):
+        if batch and (len(batch) >= most or size + task.working > nbytes):
             yield tuple(batch)
             batch, size = [], 0
         batch.append(task)
-        size += task.read
+        size += task.working
     if batch:
         yield tuple(batch)

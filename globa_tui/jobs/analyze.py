@@ -36,7 +36,7 @@ _GROUP_BYTES = 1 << 22
 """Most that waits to be written; what is larger goes at once."""
 _TOGETHER = 16
 """Of many small layers, so many are handed from one thread to the next at a time."""
-_TOGETHER_BYTES = 1 << 20
+_TOGETHER_BYTES = 1 << 22
 _RESERVE = 1 << 25
 """Bytes that stay free beside the factors of a layer: for spectra, the summary, the status, and others' logs."""
 

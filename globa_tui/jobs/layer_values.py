@@ -9,6 +9,8 @@ from dataclasses import dataclass
 import torch
 
 from analysis.errors import NotFiniteError
+from analysis.merge import BLOCK
+from globa_tui.engine.ahead import ahead
 from globa_tui.jobs.drift import norm
 from globa_tui.jobs.weights import LayerWeights, Model, Part, bad_entries, working_dtype
 from store.checkpoints import Index, Layer
@@ -41,6 +43,11 @@ class LayerValues:
     def __init__(self, layer: Layer, index: Index, weights: LayerWeights, *, allow_failed: bool) -> None:
         self.layer, self.dtype = layer, working_dtype(layer.dtype)
         self._index, self._weights, self._allow_failed = index, weights, allow_failed
+        self._loaded: tuple[torch.Tensor, list[Model]] | None = None
+
+    def load(self) -> None:
+        """Read what the next call of `whole` gives."""
+        self._loaded = self._weights.read(self.layer)
 
     def whole(self) -> tuple[torch.Tensor, list[Model]]:
         """The tensor of the base and of every model.
@@ -50,7 +57,8 @@ class LayerValues:
         NotFiniteError
             When one of them holds NaN or infinity, with file, tensor and count.
         """
-        weight, models = self._weights.read(self.layer)
+        weight, models = self._loaded or self._weights.read(self.layer)
+        self._loaded = None
         for checkpoint, name, tensor in zip(
             (self._index.base, *self._index.fine_tuned),
             (self.layer.name, *self.layer.fine_tuned),
@@ -67,8 +75,9 @@ class LayerValues:
         return weight, models
 
     def parts(self) -> Iterator[Part]:
-        """The layer part after part, unchecked."""
-        return self._weights.parts(self.layer)
+        """The layer part after part, unchecked; the next one is read while one is worked on."""
+        parts = self._weights.parts(self.layer)
+        return ahead(parts) if math.prod(self.layer.shape) > BLOCK else parts
 
     def measured(self) -> Iterator[tuple[Part, tuple[float, ...]]]:
         """The layer part after part, each with ‖W0‖ and every ‖τ_i‖.

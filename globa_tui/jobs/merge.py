@@ -1,36 +1,43 @@
-"""The merge of a whole checkpoint: read a tensor of every model, merge it, write it, take the next."""
+"""The merge of a whole checkpoint: read a tensor of every model, merge it, write it, each beside the others."""
 
 from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import torch
 
-from analysis.errors import AnalysisError
 from globa_tui import __version__
+from globa_tui.engine.local import LocalEngine
+from globa_tui.engine.memory import Memory
+from globa_tui.engine.open import Engine, open_engine
+from globa_tui.engine.pipeline import Pipeline
+from globa_tui.engine.work import Sized, Work, batches
 from globa_tui.jobs.check import CheckReport, check_output
 from globa_tui.jobs.client import require_alone
-from globa_tui.jobs.device import resolve_device
-from globa_tui.jobs.drift import Drift, DriftMeter
-from globa_tui.jobs.layer_values import LayerValues, Merged
-from globa_tui.jobs.merge_layers import LayerMerger, make_merger
+from globa_tui.jobs.drift import Drift
+from globa_tui.jobs.merge_layers import make_merger
 from globa_tui.jobs.merge_plan import MergeOptions, MergePlan, plan_merge
+from globa_tui.jobs.merge_station import Finished, MergeWork, PassWork, task_of
 from globa_tui.jobs.merge_texts import add_texts
 from globa_tui.jobs.progress import Listener, Progress
 from globa_tui.jobs.reporter import Reporter
-from globa_tui.jobs.resources import layer_failure
-from globa_tui.jobs.weights import LayerWeights, bad_entries
+from globa_tui.jobs.resources import memory_limit
 from globa_tui.recipe import Recipe
 from store.checkpoints import Layer
-from store.checkpoints.dtypes import FLOATING, torch_dtype
-from store.errors import CheckpointError
+from store.checkpoints.dtypes import FLOATING
 from store.merged import MergedWriter
 
 __all__ = ["MergeOptions", "MergePlan", "MergeResult", "Progress", "plan_merge", "run_merge"]
+
+
+Result = TypeVar("Result", bound=Sized)
+
+_TOGETHER, _TOGETHER_BYTES = 16, 1 << 22
+"""Tensors that are handed from one thread to the next at a time, and bytes of them that this takes at most."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,8 +65,12 @@ def run_merge(
     options: MergeOptions | None = None,
     listener: Listener = lambda progress: None,
     on_start: Callable[[Reporter], None] = lambda reporter: None,
+    warn: Callable[[str], None] = lambda text: None,
 ) -> MergeResult:
     """Merge as `recipe` says into the folder `out`, which is complete or absent.
+
+    `listener` is called with the progress after every tensor, `on_start` with the reporter before the first, so that a
+    signal handler can stop the job, and `warn` with what is out of the ordinary.
 
     Raises
     ------
@@ -76,26 +87,25 @@ def run_merge(
     with Reporter("merge", options.status_folder, listener) as reporter:
         on_start(reporter)
         plan = plan_merge(recipe, options)
-        device = resolve_device(options.device)
-        merger = make_merger(plan.recipe, plan.index, plan.run, device)
-        with MergedWriter(
-            out,
-            plan.output,
-            metadata={"format": "pt", "merged_by": f"globa-tui {__version__}"},
-            overwrite=options.overwrite,
-            protected=plan.places,
-            identity=plan.identity(options, str(device)),
-        ) as writer:
-            job = _Merge(plan, merger, options, writer, reporter, device)
-            job.run()
-            add_texts(writer, plan)
-            resumed = len(writer.notes)
-            writer.finish()
+        with open_engine(options.engine, options.device, warn) as engine:
+            job = _Merge(plan, options, engine, reporter)
+            with MergedWriter(
+                out,
+                plan.output,
+                metadata={"format": "pt", "merged_by": f"globa-tui {__version__}"},
+                overwrite=options.overwrite,
+                protected=plan.places,
+                identity=plan.identity(options, engine.device),
+            ) as writer:
+                job.run(writer)
+                add_texts(writer, plan)
+                resumed = len(writer.notes)
+                writer.finish()
         result = MergeResult(
             out=out,
             tensors=len(plan.output.tensors),
             nbytes=plan.output.nbytes,
-            passed_through=tuple(merger.passed_through),
+            passed_through=job.passed_through,
             unmatched=tuple(str(o) for o in recipe.unmatched(map(dataclasses.asdict, plan.index.layers))),
             resumed=resumed,
             drift=job.drift,
@@ -119,111 +129,93 @@ def _fault(report: CheckReport | None) -> str:
 
 
 class _Merge:
-    """One pass over the tensors of the base."""
+    """One pass over the tensors of the base, after those that the method needs to see the whole model."""
 
-    def __init__(
-        self,
-        plan: MergePlan,
-        merger: LayerMerger,
-        options: MergeOptions,
-        writer: MergedWriter,
-        reporter: Reporter,
-        device: torch.device,
-    ) -> None:
-        self.plan, self.merger, self.options = plan, merger, options
-        self.writer, self.reporter, self.device = writer, reporter, device
-        self.codes = {tensor.name: tensor.dtype for tensor in plan.output.tensors}
-        self.by_name = {layer.name: layer for layer in plan.index.layers}
-        self.drift: dict[str, Drift] = {}
+    def __init__(self, plan: MergePlan, options: MergeOptions, engine: Engine, reporter: Reporter) -> None:
+        self.plan, self.options, self.engine, self.reporter = plan, options, engine, reporter
+        # Made before anything is written, for it refuses parameters that the method does not take.
+        self.device = engine.devices[0] if engine.devices else torch.device("cpu")
+        self.merger = make_merger(plan.recipe, plan.index, plan.run, self.device)
+        self._passed: set[str] = set()
+        self._drift: dict[str, Drift] = {}
 
-    def run(self) -> None:
+    @property
+    def drift(self) -> dict[str, Drift]:
+        """How far every floating tensor moved, in the base's order."""
+        return {layer.name: self._drift[layer.name] for layer in self.plan.index.layers if layer.name in self._drift}
+
+    @property
+    def passed_through(self) -> tuple[str, ...]:
+        """Layers that were merged as if they were no matrices, in the base's order."""
+        return tuple(layer.name for layer in self.plan.index.layers if layer.name in self._passed)
+
+    def run(self, writer: MergedWriter) -> None:
         """Merge and write every tensor that an earlier start has not written."""
         layers = self.plan.index.layers
-        sizes = [self._size(layer) for layer in layers]
+        left = [layer for layer in layers if not self._is_written(layer, writer)]
         rounds = 1 + self.merger.passes
-        self.reporter.begin(total=rounds * len(layers), cost=float(rounds * sum(sizes)))
-        with LayerWeights(self.plan.index, self.device) as weights:
-            for _ in range(self.merger.passes):
-                for layer, size in zip(layers, sizes, strict=True):
-                    self.reporter.layer_started(layer.name)
-                    if layer.tied_to is None and layer.dtype in FLOATING:
-                        # A tied tensor is not counted twice.
-                        self.merger.see(self._values(layer, weights))
-                    self.reporter.layer_ended(size)
-                self.merger.end_pass()
-            for layer, size in zip(layers, sizes, strict=True):
-                self.reporter.layer_started(layer.name)
-                if not self._is_written(layer):
-                    self._write(layer, weights)
-                self.reporter.layer_ended(size)
+        whole = sum(map(_size, layers))
+        self.reporter.begin(
+            total=rounds * len(layers),
+            cost=float(rounds * whole),
+            done=len(layers) - len(left),
+            cost_done=float(whole - sum(map(_size, left))),
+        )
+        self._look_first()
+        work = MergeWork.of(self.plan, self.options, self.merger.prepared)
+        with self._results(self.engine, work, left) as results:
+            for task, finished in results:
+                layer = layers[task.item]
+                self._write(layer, finished, writer)
+                self.reporter.layer_ended(_size(layer))
 
-    def _is_written(self, layer: Layer) -> bool:
+    def _look_first(self) -> None:
+        """Show every tensor to a method that looks at the whole model first; a tied one is not counted twice."""
+        layers = self.plan.index.layers
+        shown = [layer for layer in layers if layer.tied_to is None and layer.dtype in FLOATING]
+        rest = sum(map(_size, layers)) - sum(map(_size, shown))
+        work = PassWork(self.merger, self.plan, self.options)
+        for _ in range(self.merger.passes):
+            with (
+                LocalEngine([self.device], self.options.engine.threads) as engine,
+                self._results(engine, work, shown) as results,
+            ):
+                for task, _seen in results:
+                    self.reporter.layer_ended(_size(layers[task.item]))
+            self.reporter.layer_ended(rest, count=len(layers) - len(shown))
+            self.merger.end_pass()
+
+    def _results(self, engine: Engine, work: Work[Result], layers: Sequence[Layer]) -> Pipeline[Result]:
+        codes = {tensor.name: tensor.dtype for tensor in self.plan.output.tensors}
+        tasks = [task_of(layer, self.merger, engine.device, codes[layer.tensor]) for layer in layers]
+        together = batches(tasks, engine.most(_TOGETHER), _TOGETHER_BYTES)
+        memory = Memory(memory_limit(tasks))
+        return engine.run(work, together, memory, lambda batch: self.reporter.layer_started(batch[0].name))
+
+    def _is_written(self, layer: Layer, writer: MergedWriter) -> bool:
         """Whether an earlier start wrote the tensor; its drift and its warning are taken from the note."""
-        note = self.writer.notes.get((layer.tensor, layer.part))
+        note = writer.notes.get((layer.tensor, layer.part))
         if note is None:
             return False
         if "drift" in note:
-            self.drift[layer.name] = Drift.from_dict(cast("dict[str, Any]", note["drift"]))
+            self._drift[layer.name] = Drift.from_dict(cast("dict[str, Any]", note["drift"]))
         if note.get("passed_through"):
-            self.merger.passed_through.append(layer.name)
+            self._passed.add(layer.name)
         return True
 
-    def _write(self, layer: Layer, weights: LayerWeights) -> None:
-        """Merge a tensor and write it; a tied one is merged as the tensor it is tied to, so that they stay equal."""
-        source = self.by_name.get(layer.tied_to or "", layer)
+    def _write(self, layer: Layer, finished: Finished, writer: MergedWriter) -> None:
         note: dict[str, object] = {}
-        before = len(self.merger.passed_through)
-        sink = self.writer.start(layer.tensor, part=layer.part)
-        if layer.dtype not in FLOATING:
-            for piece in weights.copied(source):
-                sink.add(piece)
-        else:
-            drift = DriftMeter(len(self.plan.index.fine_tuned))
-            for merged in self._merged(source, weights):
-                result = self._finished(layer, source, merged, weights)
-                size = drift.add(merged.weight, result, merged.norms)
-                if not math.isfinite(size) and not self.options.allow_failed:
-                    self._refuse(layer, source, merged.values, result)
-                sink.add(result)
-            self.drift[layer.name] = drift.drift
-            note["drift"] = drift.drift.to_dict()
-        if len(self.merger.passed_through) > before:
+        if finished.drift is not None:
+            self._drift[layer.name] = finished.drift
+            note["drift"] = finished.drift.to_dict()
+        if finished.passed_through:
+            self._passed.add(layer.name)
             note["passed_through"] = True
+        sink = writer.start(layer.tensor, part=layer.part)
+        for piece in finished.pieces:
+            sink.add(piece)
         sink.end(note)
 
-    def _values(self, layer: Layer, weights: LayerWeights) -> LayerValues:
-        return LayerValues(layer, self.plan.index, weights, allow_failed=self.options.allow_failed)
 
-    def _merged(self, source: Layer, weights: LayerWeights) -> Iterator[Merged]:
-        try:
-            yield from self.merger.merge(self._values(source, weights))
-        except Exception as error:
-            reason = layer_failure(error)
-            if reason is None or isinstance(error, AnalysisError):
-                raise
-            msg = f"{source.name}: {reason}"
-            raise AnalysisError(msg) from error
-
-    def _finished(self, layer: Layer, source: Layer, merged: Merged, weights: LayerWeights) -> torch.Tensor:
-        """A range of the merged tensor in the type of the output, with the rows that no method may change."""
-        values = merged.values
-        for kept in weights.kept(source, merged.first, merged.first + values.numel()):
-            values[kept] = merged.weight[kept].to(values.dtype)
-        return values.to(torch_dtype(self.codes[layer.tensor]))
-
-    def _refuse(self, layer: Layer, source: Layer, values: torch.Tensor, result: torch.Tensor) -> None:
-        """Refuse a result that is not finite."""
-        code, bad = self.codes[layer.tensor], bad_entries(result)
-        if bad_entries(values):
-            msg = f"{source.name}: the merged tensor is not finite though every source is; use smaller coefficients"
-            raise CheckpointError(msg)
-        if bad:
-            msg = f"{layer.name}: {bad} merged values leave the range of {code}; use --dtype bfloat16 or float32"
-            raise CheckpointError(msg)
-
-    @staticmethod
-    def _size(layer: Layer) -> int:
-        size = 1
-        for side in layer.shape:
-            size *= side
-        return size
+def _size(layer: Layer) -> int:
+    return math.prod(layer.shape)

@@ -10,7 +10,7 @@ import torch
 
 from analysis.errors import NotFiniteError
 from analysis.layer import analyse_layer
-from analysis.merge import Role, TensorContext, TensorPasses, merge_method
+from analysis.merge import Preparation, Role, TensorContext, TensorPasses, merge_method
 from analysis.merge.globa import merged_delta, weighted_core
 from analysis.merge.task_arithmetic import task_arithmetic
 from globa_tui.coefficients import GROUPS
@@ -32,6 +32,8 @@ class LayerMerger(Protocol):
     """Merges one tensor after another; `passed_through` collects the layers whose analysis had failed."""
 
     passed_through: list[str]
+    prepared: Preparation | None
+    """What its passes over the checkpoint found."""
 
     @property
     def passes(self) -> int:
@@ -46,15 +48,21 @@ class LayerMerger(Protocol):
         """Conclude a pass."""
         ...
 
+    def takes_whole(self, layer: Layer) -> bool:
+        """Whether a tensor is merged as a whole, not part after part."""
+        ...
+
     def merge(self, values: LayerValues) -> Iterator[Merged]:
         """The merged tensor in ranges; a model that lacks the tensor counts as unchanged."""
         ...
 
 
-def make_merger(recipe: Recipe, index: Index, run: Run | None, device: torch.device) -> LayerMerger:
-    """The merger that a recipe asks for."""
+def make_merger(
+    recipe: Recipe, index: Index, run: Run | None, device: torch.device, prepared: Preparation | None = None
+) -> LayerMerger:
+    """The merger that a recipe asks for; `prepared` is what another one found in its passes."""
     if recipe.method != "globa":
-        return MethodMerger(recipe, index)
+        return MethodMerger(recipe, index, prepared)
     stored = run.manifest["settings"] if run is not None else recipe.settings
     settings = AnalysisSettings.from_dict(stored).for_tasks(len(index.fine_tuned))
     return GlobaMerger(recipe, index, run, settings, device)
@@ -63,14 +71,16 @@ def make_merger(recipe: Recipe, index: Index, run: Run | None, device: torch.dev
 class MethodMerger:
     """Merges every floating tensor by one method on the task vectors; all parameters are checked beforehand."""
 
-    def __init__(self, recipe: Recipe, index: Index) -> None:
+    def __init__(self, recipe: Recipe, index: Index, prepared: Preparation | None = None) -> None:
         self.method = merge_method(recipe.method)
         tasks = self.tasks = len(index.fine_tuned)
         self.method.complete(recipe.params, tasks)
         self.params = {
             layer.name: self.method.complete(recipe.resolve_params(_described(layer)), tasks) for layer in index.layers
         }
-        self.prepared = self.method.passes(list(self.params.values()), tasks)
+        if prepared is None:
+            prepared = self.method.passes(list(self.params.values()), tasks)
+        self.prepared = prepared
         self.passes = self.prepared.passes if self.prepared is not None else 0
         self.passed_through: list[str] = []
 
@@ -87,10 +97,13 @@ class MethodMerger:
         if self.prepared is not None:
             self.prepared.end_pass()
 
+    def takes_whole(self, layer: Layer) -> bool:
+        return not self.method.by_entry(role_of_layer(layer), self.params[layer.name])
+
     def merge(self, values: LayerValues) -> Iterator[Merged]:
         layer = values.layer
         params = self.params[layer.name]
-        if not self.method.by_entry(role_of_layer(layer), params):
+        if self.takes_whole(layer):
             yield self._whole(values)
             return
         found = self._passes(values)
@@ -142,6 +155,7 @@ class GlobaMerger:
         self.options = layer_options(settings)
         self.passed_through: list[str] = []
         self.passes = 0
+        self.prepared: Preparation | None = None
 
     def see(self, values: LayerValues) -> None:
         """Nothing: an analysis looks at each tensor on its own."""
@@ -149,9 +163,12 @@ class GlobaMerger:
     def end_pass(self) -> None:
         """Nothing."""
 
+    def takes_whole(self, layer: Layer) -> bool:
+        return layer.name in self.chosen and self.status.get(layer.name) != "failed"
+
     def merge(self, values: LayerValues) -> Iterator[Merged]:
         layer = values.layer
-        if layer.name not in self.chosen or self.status.get(layer.name) == "failed":
+        if not self.takes_whole(layer):
             if layer.name in self.chosen:
                 self.passed_through.append(layer.name)
             for part, norms in values.measured():

@@ -3,35 +3,35 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+import math
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import torch
 
-from analysis.errors import AnalysisError, NotFiniteError
-from analysis.merge.method import Preparation
+from analysis.errors import AnalysisError
+from analysis.merge import BLOCK, Preparation
 from globa_tui.engine.devices import is_out_of_memory
-from globa_tui.jobs.drift import Drift, measure
+from globa_tui.engine.work import Task
+from globa_tui.jobs.drift import Drift, DriftMeter
+from globa_tui.jobs.layer_values import LayerValues, Merged
 from globa_tui.jobs.merge_layers import LayerMerger, make_merger
 from globa_tui.jobs.merge_plan import MergeOptions, MergePlan
-from globa_tui.jobs.resources import layer_failure
-from globa_tui.jobs.weights import LayerWeights, Model, Models, bad_entries
+from globa_tui.jobs.resources import layer_failure, read_bytes
+from globa_tui.jobs.weights import LayerWeights, bad_entries
 from globa_tui.recipe import Recipe
 from store.checkpoints import Index, Layer
-from store.checkpoints.dtypes import FLOATING
+from store.checkpoints.dtypes import BITS, FLOATING, torch_dtype
 from store.errors import CheckpointError
 from store.run import Run
 
-_TORCH_DTYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
-_NARROW = frozenset({"F16", "F8_E4M3", "F8_E5M2", "F8_E4M3FNUZ", "F8_E5M2FNUZ"})
-"""Types whose range a merged value may leave."""
-
 
 @dataclasses.dataclass(frozen=True)
-class Merged:
-    """A finished tensor."""
+class Finished:
+    """A tensor as it is written."""
 
-    tensor: torch.Tensor
+    pieces: list[torch.Tensor]
+    """Its flat entries, in order."""
     drift: Drift | None
     """How far it moved; None for what holds no floating numbers."""
     passed_through: bool
@@ -40,7 +40,7 @@ class Merged:
     @property
     def nbytes(self) -> int:
         """Bytes of the tensor."""
-        return self.tensor.nbytes
+        return sum(piece.nbytes for piece in self.pieces)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,11 +53,12 @@ class MergeWork:
     codes: Mapping[str, str]
     """Safetensors code of every output tensor."""
     allow_failed: bool
-    prepared: Preparation | None = None
+    prepared: Preparation | None
     """What the method found in its passes over the checkpoint."""
 
     @classmethod
     def of(cls, plan: MergePlan, options: MergeOptions, prepared: Preparation | None) -> MergeWork:
+        """The work of a plan."""
         codes = {tensor.name: tensor.dtype for tensor in plan.output.tensors}
         run = plan.run.path if plan.run is not None else None
         return cls(plan.recipe, plan.index, run, codes, options.allow_failed, prepared)
@@ -74,54 +75,69 @@ class MergeStation:
 
     def __init__(self, work: MergeWork, merger: LayerMerger, device: torch.device) -> None:
         self._work, self._merger, self._device = work, merger, device
-        self._sources = Sources(work.index, device, allow_failed=work.allow_failed)
+        self._index, self._weights = work.index, LayerWeights(work.index, device)
+        self._by_name = {layer.name: layer for layer in work.index.layers if layer.part is None}
 
-    def read(self, item: int) -> tuple[torch.Tensor, list[Model]]:
-        """The tensor of every model, on the device."""
-        return self._sources.read(self._work.index.layers[item])
+    def read(self, item: int) -> LayerValues:
+        """The values of the tensor; what is merged part after part is read while that is done."""
+        layer = self._index.layers[item]
+        source = self._by_name.get(layer.tied_to or "", layer)
+        values = LayerValues(source, self._index, self._weights, allow_failed=self._work.allow_failed)
+        if layer.dtype in FLOATING and self._merger.takes_whole(source):
+            values.load()
+        return values
 
-    def compute(self, item: int, inputs: tuple[torch.Tensor, list[Model]]) -> Merged:
+    def compute(self, item: int, inputs: LayerValues) -> Finished:
         """Merge, round to the type of the output, and measure how far the tensor moved."""
-        layer = self._work.index.layers[item]
-        weight, models = inputs
+        layer = self._index.layers[item]
         if layer.dtype not in FLOATING:
-            return Merged(weight.cpu(), None, passed_through=False)
-        source = self._sources.of(layer)
-        self._sources.require_finite(source, weight, models)
+            return Finished(list(self._weights.copied(inputs.layer)), None, passed_through=False)
         passed = len(self._merger.passed_through)
-        merged = self._merged(source, weight, models)
-        kept = self._sources.weights.kept_rows(source)
-        if kept:
-            merged[kept] = weight[kept].to(merged.dtype)
-        if not self._work.allow_failed and bad_entries(merged):
-            msg = f"{source.name}: the merged tensor is not finite though every source is; use smaller coefficients"
-            raise CheckpointError(msg)
-        code = self._work.codes[layer.tensor]
-        result = merged.to(_TORCH_DTYPES.get(code, weight.dtype)).reshape(layer.shape)
-        self._require_range(layer, code, result)
-        drift = measure(weight, result, models)
-        return Merged(result.cpu().contiguous(), drift, len(self._merger.passed_through) > passed)
+        drift, pieces = DriftMeter(len(self._index.fine_tuned)), []
+        for merged in self._merged(inputs):
+            result = self._rounded(layer, inputs.layer, merged)
+            size = drift.add(merged.weight, result, merged.norms)
+            if not math.isfinite(size) and not self._work.allow_failed:
+                self._refuse(layer, inputs.layer, merged.values, result)
+            pieces.append(result.cpu())
+        return Finished(pieces, drift.drift, len(self._merger.passed_through) > passed)
 
     def close(self) -> None:
-        self._sources.weights.close()
+        self._weights.close()
 
-    def _merged(self, source: Layer, weight: torch.Tensor, models: Models) -> torch.Tensor:
+    def _merged(self, values: LayerValues) -> Iterator[Merged]:
         try:
-            return self._merger.merge(source, weight, models)
+            yield from self._merger.merge(values)
         except Exception as error:
             reason = layer_failure(error)
             spared = self._device.type != "cpu" and is_out_of_memory(error)
             if reason is None or isinstance(error, AnalysisError) or spared:
                 raise
-            msg = f"{source.name}: {reason}"
+            msg = f"{values.layer.name}: {reason}"
             raise AnalysisError(msg) from error
 
-    def _require_range(self, layer: Layer, code: str, result: torch.Tensor) -> None:
-        if code in _NARROW and not self._work.allow_failed:
-            bad = bad_entries(result)
-            if bad:
-                msg = f"{layer.name}: {bad} merged values leave the range of {code}; use --dtype bfloat16 or float32"
-                raise CheckpointError(msg)
+    def _rounded(self, layer: Layer, source: Layer, merged: Merged) -> torch.Tensor:
+        """A range of the merged tensor in the type of the output, with the rows that no method may change."""
+        values = merged.values
+        for kept in self._weights.kept(source, merged.first, merged.first + values.numel()):
+            values[kept] = merged.weight[kept].to(values.dtype)
+        return values.to(torch_dtype(self._work.codes[layer.tensor]))
+
+    def _refuse(self, layer: Layer, source: Layer, values: torch.Tensor, result: torch.Tensor) -> None:
+        """Refuse a result that is not finite."""
+        code, bad = self._work.codes[layer.tensor], bad_entries(result)
+        if bad_entries(values):
+            msg = f"{source.name}: the merged tensor is not finite though every source is; use smaller coefficients"
+            raise CheckpointError(msg)
+        if bad:
+            msg = f"{layer.name}: {bad} merged values leave the range of {code}; use --dtype bfloat16 or float32"
+            raise CheckpointError(msg)
+
+
+class Seen:
+    """A tensor was shown; nothing comes of it."""
+
+    nbytes = 0
 
 
 class PassWork:
@@ -135,68 +151,35 @@ class PassWork:
 
     def open(self, device: str, instead_of: str = "") -> PassStation:
         del instead_of
-        return PassStation(self.merger, Sources(self.index, torch.device(device), allow_failed=self.allow_failed))
-
-
-class Seen:
-    """A tensor was shown; nothing comes of it."""
-
-    nbytes = 0
+        return PassStation(self, torch.device(device))
 
 
 class PassStation:
     """Shows tensors to a method."""
 
-    def __init__(self, merger: LayerMerger, sources: Sources) -> None:
-        self._merger, self._sources = merger, sources
+    def __init__(self, work: PassWork, device: torch.device) -> None:
+        self._work, self._weights = work, LayerWeights(work.index, device)
 
-    def read(self, item: int) -> tuple[torch.Tensor, list[Model]]:
-        """The tensor of every model, on the device."""
-        return self._sources.read(self._sources.index.layers[item])
+    def read(self, item: int) -> LayerValues:
+        """The values of the tensor, which are read while it is shown."""
+        index = self._work.index
+        return LayerValues(index.layers[item], index, self._weights, allow_failed=self._work.allow_failed)
 
-    def compute(self, item: int, inputs: tuple[torch.Tensor, list[Model]]) -> Seen:
-        """Show them."""
-        layer = self._sources.index.layers[item]
-        self._sources.require_finite(layer, *inputs)
-        self._merger.see(layer, *inputs)
+    def compute(self, item: int, inputs: LayerValues) -> Seen:
+        """Show it."""
+        del item
+        self._work.merger.see(inputs)
         return Seen()
 
     def close(self) -> None:
-        self._sources.weights.close()
+        self._weights.close()
 
 
-class Sources:
-    """Reads what is merged, and refuses NaN and infinity unless they may pass."""
-
-    def __init__(self, index: Index, device: torch.device, *, allow_failed: bool) -> None:
-        self.index, self.weights = index, LayerWeights(index, device)
-        self._allow_failed = allow_failed
-        self._by_name = {layer.name: layer for layer in index.layers if layer.part is None}
-
-    def of(self, layer: Layer) -> Layer:
-        """The layer whose values a layer has: the one it is tied to, or itself."""
-        return self._by_name.get(layer.tied_to or "", layer)
-
-    def read(self, layer: Layer) -> tuple[torch.Tensor, list[Model]]:
-        """The tensor of the base and of every model."""
-        return self.weights.read(self.of(layer))
-
-    def require_finite(self, layer: Layer, weight: torch.Tensor, models: Models) -> None:
-        """Refuse NaN and infinity, naming the first tensor that has them.
-
-        Raises
-        ------
-        NotFiniteError
-        """
-        if self._allow_failed:
-            return
-        index = self.index
-        named = zip((index.base, *index.fine_tuned), (layer.name, *layer.fine_tuned), (weight, *models), strict=True)
-        for checkpoint, name, tensor in named:
-            bad = bad_entries(tensor)
-            if bad:
-                msg = (
-                    f"{checkpoint.path}: tensor {name} holds {bad} NaN or infinite entries of {weight.numel()}; "
-                    "mend the source, or let them through with --allow-failed"
-                )
-                raise NotFiniteError(msg)
+def task_of(layer: Layer, merger: LayerMerger, device: str, code: str) -> Task:
+    """The task of one tensor; what a GPU works in is not this machine's memory."""
+    entries = math.prod(layer.shape)
+    whole = layer.dtype in FLOATING and merger.takes_whole(layer)
+    read = read_bytes(layer) if whole else 0
+    worked_in = 4 * (len(layer.fine_tuned) + 3) * (entries if whole else 2 * min(entries, BLOCK))
+    output = entries * BITS[code] // 8
+    return Task(layer.index, layer.name, read, read + output + (worked_in if device == "cpu" else 0))

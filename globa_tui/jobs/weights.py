@@ -12,6 +12,7 @@ import torch
 
 from analysis.merge import BLOCK
 from analysis.product import Product
+from globa_tui.engine.devices import Copier
 from store.checkpoints import Factors, Index, IndexReader, Layer
 
 Model = torch.Tensor | Product | None
@@ -22,10 +23,10 @@ _HALF = (torch.bfloat16, torch.float16)
 
 
 class LayerWeights:
-    """Reads layer after layer of an index to a device."""
+    """Reads layer after layer of an index to a device; copying them there does not wait for what it computes."""
 
     def __init__(self, index: Index, device: torch.device) -> None:
-        self._reader, self._device = IndexReader(index), device
+        self._reader, self._copy = IndexReader(index), Copier(device)
         self._kept: tuple[str, tuple[int, ...]] | None = None
 
     def __enter__(self) -> LayerWeights:
@@ -34,12 +35,18 @@ class LayerWeights:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._reader.__exit__(kind, error, trace)
+        self.close()
+
+    def close(self) -> None:
+        """Let go of files."""
+        self._reader.__exit__(None, None, None)
 
     def read(self, layer: Layer) -> tuple[torch.Tensor, list[Model]]:
         """The base's tensor, and what every fine-tune has in its place."""
         base, models = self._reader.read(layer)
-        return base.to(self._device), [self._placed(model) for model in models]
+        placed = self._copy(base), [self._placed(model) for model in models]
+        self._copy.finish()
+        return placed
 
     def parts(self, layer: Layer) -> Iterator[Part]:
         """The base widened and the task vectors of all models, `BLOCK` flat entries at a time, in their order.
@@ -64,7 +71,9 @@ class LayerWeights:
                 _rows(one, start, stop) if isinstance(one, Product) else self._placed(other)
                 for one, other in zip(factors, plain, strict=True)
             ]
-            weight, deltas = task_vectors(base.to(self._device), models, dtype)
+            base = self._copy(base)
+            self._copy.finish()
+            weight, deltas = task_vectors(base, models, dtype)
             deltas = [
                 _flat(delta, one, start, stop) if isinstance(one, Product) else delta
                 for delta, one in zip(deltas, factors, strict=True)
@@ -88,9 +97,9 @@ class LayerWeights:
 
     def _placed(self, model: torch.Tensor | Factors | None) -> Model:
         if isinstance(model, Factors):
-            left = model.left.to(self._device, torch.float64) * model.scale
-            return Product(left, model.right.to(self._device, torch.float64))
-        return None if model is None else model.to(self._device)
+            left = self._copy(model.left.to(torch.float64) * model.scale)
+            return Product(left, self._copy(model.right.to(torch.float64)))
+        return None if model is None else self._copy(model)
 
 
 @dataclass(frozen=True)

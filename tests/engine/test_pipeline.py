@@ -195,6 +195,6 @@ def test_no_task_at_all():
 
 def test_small_tasks_go_together():
     sizes = [3, 3, 3, 3, 9, 20, 1]
-    found = batches([Task(number, "", size) for number, size in enumerate(sizes)], most=3, nbytes=10)
+    found = batches([Task(number, "", 0, size) for number, size in enumerate(sizes)], most=3, nbytes=10)
     assert [[task.item for task in batch] for batch in found] == [[0, 1, 2], [3], [4], [5], [6]]
     assert run(Watched(), batches([task for (task,) in tasks(7)], 3, 10)) == [n * n for n in range(7)]
