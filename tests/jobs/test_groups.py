@@ -14,6 +14,7 @@ from tests.jobs.test_analyze import request
 def grouped(monkeypatch):
     monkeypatch.setattr(analyze, "_MANY_LAYERS", 1)
     monkeypatch.setattr(analyze, "_WORK_PER_WRITE", 1e9)
+    monkeypatch.setattr(analyze, "_GROUP_SECONDS", 1e9)
 
 
 def files(asked) -> int:
