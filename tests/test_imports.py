@@ -22,6 +22,7 @@ COMMANDS = (
         "merge",
         "check",
         "evaluate",
+        "compare",
         "sweep",
         "status",
         "pause",

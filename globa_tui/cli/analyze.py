@@ -77,7 +77,7 @@ def analyze(
     request = AnalysisRequest(base, fine_tuned, opt.run_path(store), settings, fresh, download, place)
     announce(request, quiet=quiet)
     with display("analysing", quiet=quiet) as shown:
-        summary = _run(request, shown)
+        summary = run_request(request, shown)
     if as_json:
         print(json.dumps({"schema": 1, "run": str(request.store), **asdict(summary)}))
     else:
@@ -89,7 +89,8 @@ def analyze(
     return ExitCode.FAILED
 
 
-def _run(request: AnalysisRequest, shown: Display) -> Summary:
+def run_request(request: AnalysisRequest, shown: Display) -> Summary:
+    """Analyse, and say how to go on when somebody stops it."""
     from globa_tui.cli.signals import stopping_on_term
     from globa_tui.diagnostics import Interrupted, say
     from globa_tui.jobs.reporter import JobCancelledError

@@ -13,6 +13,7 @@ from globa_tui.cli import (
     analyze,
     cancel,
     check,
+    compare,
     doctor,
     evaluate,
     inspect,
@@ -71,6 +72,7 @@ _add(merge.merge, "merge", merge.EXAMPLE)
 _add(check.check, "check", check.EXAMPLE)
 _add(evaluate.evaluate, "evaluate", evaluate.EXAMPLE)
 _add(sweep.sweep, "sweep", sweep.EXAMPLE)
+_add(compare.compare, "compare", compare.EXAMPLE)
 _add(status.status, "status", status.EXAMPLE)
 _add(pause.pause, "pause", pause.EXAMPLE)
 _add(resume.resume, "resume", resume.EXAMPLE)

@@ -30,6 +30,14 @@ MetricOption = Annotated[
     list[str] | None,
     typer.Option("--metric", metavar="TASK=METRIC", help="Judge a task by another metric of its data. Repeatable."),
 ]
+ScoreOption = Annotated[
+    str,
+    typer.Option(
+        "--score",
+        metavar="NAME",
+        help="share (of the best fine-tune's performance) or gain (of its gain over the base).",
+    ),
+]
 TestOption = Annotated[
     list[str] | None,
     typer.Option("--test", metavar="[NAME=]FILE", help="Measure the winner on data the search never saw. Repeatable."),
@@ -62,6 +70,7 @@ def sweep(
         typer.Option("--skip-weights", help="tpe: search the weights of what was not analysed.", show_default=False),
     ] = False,
     metric: MetricOption = None,
+    score: ScoreOption = "share",
     test: TestOption = None,
     recipe: Annotated[
         Path | None, typer.Option("--recipe", metavar="FILE", help="Write the winner's recipe here too.")
@@ -89,7 +98,7 @@ def sweep(
     """Search for the coefficients of a merge.
 
     Candidates are built in memory from RUN, measured on every task, and kept; what was measured is not measured again.
-    The score is the harmonic mean over the tasks of the share of the best fine-tune's performance.
+    The score is the harmonic mean over the tasks of the share of the best fine-tune's performance, or gain.
     """
     from globa_tui.jobs.evaluation.settings import EvaluationSettings
     from globa_tui.jobs.sweep.settings import SweepRequest
@@ -116,6 +125,7 @@ def sweep(
         sweep_eta=eta,
         sweep_skip=skip_weights,
         metrics=metrics_of(metric),
+        score=score,  # type: ignore[arg-type]
         test=tuple(map(absolute_data, test or ())),
         seed=seed,
         settings=settings,

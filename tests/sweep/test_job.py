@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -24,32 +23,10 @@ from globa_tui.jobs.sweep.job import Sweep, run_sweep
 from globa_tui.jobs.sweep.settings import SweepRequest, read_request
 from globa_tui.recipe import Recipe
 from tests.cli.records import call
-from tests.evaluation.questions import MODELS, sums, write_rows, write_text
+from tests.evaluation.questions import MODELS, write_text
 
 ONES = Coefficients(dict.fromkeys(PATTERNS, 1.0))
 SETTINGS = EvaluationSettings(window=64, generate=False)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
-@pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run over the first block of the demo's attention, and little data."""
-    folder = tmp_path_factory.mktemp("sweep")
-    settings = AnalysisSettings(include=("layers.0.self_attn",), eta=(0.95, 0.9))
-    asked = AnalysisRequest(
-        str(MODELS / "base"), (str(MODELS / "math"), str(MODELS / "code")), folder / "r.globa", settings
-    )
-    run_analysis(asked)
-    write_rows(folder / "sums.jsonl", sums(6))
-    write_text(folder / "code.txt", 300)
-    return asked.store
 
 
 def request(run: Path, **values: object) -> SweepRequest:
@@ -76,10 +53,16 @@ def test_a_candidate_is_the_merge_written_and_loaded(run, tmp_path, monkeypatch,
         sweep.model.show(candidate)
         for tensor, value in loaded.state_dict().items():
             scale = float(wanted[tensor].abs().max())
-            # Factors are kept in 16 bits, and the weights of the demo are bfloat16: one step of it may differ.
+            # With an η of its own the merge makes its factors anew, and a run keeps them in 16 bits: then some of the
+            # demo's bfloat16 weights differ, by one step.
             torch.testing.assert_close(value, wanted[tensor], rtol=2**-7, atol=2**-12 * scale, msg=f"{name}: {tensor}")
             off = (value != wanted[tensor]).double().mean()
-            assert float(off) < 0.05, (name, tensor)
+            assert float(off) < (0.2 if candidate.eta else 0.002), (name, tensor)
+    proj = "model.layers.0.self_attn.q_proj.weight"
+    kept = loaded.state_dict()[proj].clone()
+    sweep.model.show(CANDIDATES["parts"])
+    assert float((loaded.state_dict()[proj] != kept).double().mean()) > 0.5, "another candidate is another model"
+    assert sweep.model.show(CANDIDATES["eta"]) == 4
     assert sweep.model.show(CANDIDATES["eta"]) == 0
     only_q = dataclasses.replace(CANDIDATES["eta"], parts=(parse_coef("q_proj:A=0"),))
     assert sweep.model.show(only_q) == 1

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, get_args
 
 
 @dataclass(frozen=True)
@@ -52,6 +52,29 @@ def share_kept(metric: str, value: float | None, reference: float | None) -> flo
     """
     best = performance(metric, reference)
     return performance(metric, value) / best if best > 0 and math.isfinite(best) else 0.0
+
+
+Score = Literal["share", "gain"]
+"""How a task counts: its share of the best fine-tune's performance, or of what the fine-tune gained over the base."""
+
+SCORINGS: tuple[Score, ...] = get_args(Score)
+
+
+@dataclass(frozen=True)
+class Reference:
+    """What the base and the best fine-tune reach in a task."""
+
+    metric: str
+    base: float | None
+    best: float | None
+
+    def share(self, value: float | None, score: Score) -> float:
+        """The share that a value keeps; of the gain it is negative below the base, 0 where nothing was gained."""
+        if score == "share":
+            return share_kept(self.metric, value, self.best)
+        base, best = performance(self.metric, self.base), performance(self.metric, self.best)
+        gained = best - base
+        return (performance(self.metric, value) - base) / gained if gained > 0 and math.isfinite(gained) else 0.0
 
 
 def harmonic_mean(shares: Iterable[float]) -> float:

@@ -80,6 +80,7 @@ class Sweep:
         self._loaded = loaded
         self.model = SweepModel(plan, loaded[0], device)
         self.tasks = len(plan.index.fine_tuned)
+        self.run_manifest: Mapping[str, Any] = plan.run.manifest if plan.run is not None else {}
         self.tuning = self.bench(request.data, "tune")
         self.testing = self.bench(request.test, "test") if request.test else None
 
@@ -102,12 +103,13 @@ class Sweep:
         chosen = {name: metric for name, metric in self.request.metrics.items() if name in {one.name for one in data}}
         metrics = self.request.metrics if purpose == "tune" else chosen
         judge = Judge(data, metrics, self._loaded, self.request.settings, self.device)
-        return Bench(self.model, judge, self.request.run, self._identity(task_identity(data)), purpose)
+        return Bench(
+            self.model, judge, self.request.run, self._identity(task_identity(data)), purpose, self.request.score
+        )
 
     def _identity(self, tasks: list[dict[str, Any]]) -> Mapping[str, Any]:
         """What decides a measurement, besides the candidate."""
-        run = self.plan.run
-        manifest = run.manifest if run is not None else {}
+        manifest = self.run_manifest
         own = {"bootstrap": None, "level": None, "resamples": None, "seed": None, "max_new_tokens": None}
         settings = {k: v for k, v in self.request.settings.identity().items() if k not in own}
         sources = [[file["header_sha256"] for file in source["files"]] for source in manifest["sources"]]
@@ -126,7 +128,7 @@ class Sweep:
         sources = (1 + self.tasks) * (2 if self.testing else 1)
         total = sources + trials_of(request, self.tasks) + bool(self.testing)
         reporter.begin(total=total, cost=float(total))
-        counter = _Counter(reporter)
+        counter = Counter(reporter)
         self.tuning.measure_sources(self.tasks, counter.start)
         search = start_search(request, self.model.eta, known)
         try:
@@ -144,11 +146,10 @@ class Sweep:
             self.testing.measure_sources(self.tasks, counter.start)
             self._judged(self.testing, Proposal(best.candidate, "winner"), counter)
         counter.stop()
-        manifest = self.plan.run.manifest if self.plan.run is not None else None
-        recipe = best.candidate.recipe(str(self.request.run), manifest)
+        recipe = best.candidate.recipe(str(self.request.run), self.run_manifest)
         return SweepOutcome(results, best, recipe, self.testing.results if self.testing is not None else None)
 
-    def _judged(self, bench: Bench, proposal: Proposal, counter: _Counter) -> Trial:
+    def _judged(self, bench: Bench, proposal: Proposal, counter: Counter) -> Trial:
         return bench.judge(proposal, self.request.search, counter.start(str(proposal.candidate)))
 
     def _left(self) -> SweepRequest:
@@ -159,7 +160,7 @@ class Sweep:
         return dataclasses.replace(self.request, trials=max(1, self.request.trials - done))
 
 
-class _Counter:
+class Counter:
     """Counts candidates for the reporter, which is obeyed between two batches."""
 
     def __init__(self, reporter: Reporter) -> None:

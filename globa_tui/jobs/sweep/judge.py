@@ -15,7 +15,7 @@ import torch
 from globa_tui.diagnostics import UsageError
 from globa_tui.jobs.evaluation.data import DataSet
 from globa_tui.jobs.evaluation.measures import Measure
-from globa_tui.jobs.evaluation.metrics import METRICS, SCORES
+from globa_tui.jobs.evaluation.metrics import METRICS, SCORES, Score
 from globa_tui.jobs.evaluation.scoring import Tick
 from globa_tui.jobs.evaluation.settings import EvaluationSettings
 from globa_tui.jobs.sweep.candidate import Candidate, Proposal
@@ -77,11 +77,20 @@ class Judge:
 class Bench:
     """A judge with the journal of its tasks, and the model that becomes one candidate after another."""
 
-    def __init__(self, model: SweepModel, judge: Judge, run: Path, identity: Mapping[str, Any], purpose: str) -> None:
+    def __init__(
+        self,
+        model: SweepModel,
+        judge: Judge,
+        run: Path,
+        identity: Mapping[str, Any],
+        purpose: str,
+        score: Score,
+    ) -> None:
         self._model, self._judge = model, judge
         tasks = [{**task, "metric": judge.metrics[task["name"]]} for task in identity["data"]]
         head = {"tasks": tasks, "purpose": purpose, "identity": dict(identity)}
-        self.journal = SweepJournal(journal_path(run, {**identity, "metrics": judge.metrics, "purpose": purpose}), head)
+        path = journal_path(run, {**identity, "metrics": judge.metrics, "purpose": purpose})
+        self.journal = SweepJournal(path, head, score)
 
     @property
     def results(self) -> SweepResults:
@@ -111,6 +120,10 @@ class Bench:
         about = {"why": proposal.why, "search": search, "time": datetime.now(UTC).isoformat(timespec="seconds")}
         seconds = round(time.monotonic() - start, 3)
         return self.journal.add(proposal.candidate, values, **about, seconds=seconds, build_seconds=round(built, 4))
+
+    def values(self, tick: Tick) -> Values:
+        """What the model is worth as it is now; not kept."""
+        return self._judge.values(tick)
 
     def known(self) -> dict[str, tuple[Candidate, float]]:
         """Candidates with their scores, by key."""

@@ -85,9 +85,17 @@ class SweepModel:
         self._show_rest(recipe.skip_weights_for(len(self._plan.index.fine_tuned)))
         return made
 
+    def forget(self) -> None:
+        """Forget what is shown, so that the next candidate is made from the start."""
+        self._shown, self._rest_shown = {}, None
+
+    def shown(self, layer: Layer) -> torch.Tensor:
+        """The weight that the model has now for a tensor of the checkpoint."""
+        return self._parameters[layer.name]
+
     def show_with(self, merge: MergeFunction) -> None:
         """Become whatever `merge` makes of every tensor of the checkpoints: a source, or the result of any method."""
-        self._shown, self._rest_shown = {}, None
+        self.forget()
         with LayerWeights(self._plan.index, self._device) as weights:
             for layer in (*self._matrices, *self._rest):
                 base, models = weights.read(layer)

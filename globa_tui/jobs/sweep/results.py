@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, TypeGuard
 
 from globa_tui.coefficients import RecipeError
-from globa_tui.jobs.evaluation.metrics import harmonic_mean, performance, share_kept
+from globa_tui.jobs.evaluation.metrics import Reference, Score, harmonic_mean, performance
 from globa_tui.jobs.sweep.candidate import Candidate
 from store.run.journal import SWEEPS, append_journal, read_journal
 
@@ -30,7 +30,7 @@ class Trial:
     search: str
     values: Values
     shares: Mapping[str, float]
-    """Of every task, the performance over that of the best fine-tune."""
+    """Of every task, what is kept of the best fine-tune's performance, or of its gain."""
     score: float
     """Harmonic mean of the shares."""
     seconds: float
@@ -58,15 +58,16 @@ class SweepResults:
         points = [tuple(trial.shares[task] for task in self.tasks) for trial in self.trials]
         return frozenset(self.trials[place].number for place in pareto_front(points))
 
-    def reference(self, task: str) -> float | None:
-        """The best that a fine-tune reaches in a task."""
-        return best_reference(self.references, task, self.tasks[task])
+    def reference(self, task: str) -> Reference:
+        """What the base and the best fine-tune reach in a task."""
+        return reference_of(self.references, task, self.tasks[task])
 
 
-def best_reference(references: Mapping[str, Values], task: str, metric: str) -> float | None:
-    """The value of the best fine-tune in a task; the base does not count."""
-    found = [values.get(task, {}).get(metric) for name, values in references.items() if name != "base"]
-    return max(found, key=lambda value: performance(metric, value), default=None)
+def reference_of(references: Mapping[str, Values], task: str, metric: str) -> Reference:
+    """What the base and the best fine-tune reach in a task."""
+    found = {name: values.get(task, {}).get(metric) for name, values in references.items()}
+    base = found.pop("base", None)
+    return Reference(metric, base, max(found.values(), key=lambda value: performance(metric, value), default=None))
 
 
 def pareto_front(points: Sequence[Sequence[float]]) -> list[int]:
@@ -95,7 +96,7 @@ def find_journals(run: Path) -> list[Path]:
         return []
 
 
-def read_results(path: Path) -> SweepResults | None:
+def read_results(path: Path, score: Score = "share") -> SweepResults | None:
     """Read a journal; None when it has no head. Lines that are not a sweep's are left out."""
     records = read_journal(path)
     tasks: dict[str, str] = {}
@@ -118,8 +119,8 @@ def read_results(path: Path) -> SweepResults | None:
             found.setdefault(candidate.key(), (candidate, record))
     if not tasks:
         return None
-    best = {task: best_reference(references, task, metric) for task, metric in tasks.items()}
-    trials = (_trial(number, *pair, tasks, best) for number, pair in enumerate(found.values(), 1))
+    known = {task: reference_of(references, task, metric) for task, metric in tasks.items()}
+    trials = (_trial(number, *pair, known, score) for number, pair in enumerate(found.values(), 1))
     return SweepResults(path, tasks, references, tuple(trials))
 
 
@@ -127,11 +128,11 @@ def _trial(
     number: int,
     candidate: Candidate,
     record: Mapping[str, Any],
-    tasks: Mapping[str, str],
-    best: Mapping[str, float | None],
+    known: Mapping[str, Reference],
+    score: Score,
 ) -> Trial:
     values = _values(record)
-    shares = {task: share_kept(metric, values.get(task, {}).get(metric), best[task]) for task, metric in tasks.items()}
+    shares = {task: ref.share(values.get(task, {}).get(ref.metric), score) for task, ref in known.items()}
     seconds = record.get("seconds")
     return Trial(
         number=number,
@@ -164,14 +165,14 @@ def _is_number(value: object) -> TypeGuard[float]:
 class SweepJournal:
     """Adds to the journal of one set of tasks, and knows what is in it."""
 
-    def __init__(self, path: Path, head: Mapping[str, Any]) -> None:
-        self.path = path
+    def __init__(self, path: Path, head: Mapping[str, Any], score: Score = "share") -> None:
+        self.path, self._score = path, score
         if read_results(path) is None:
             append_journal(path, {"format": FORMAT, **head})
         self.results = self._read()
 
     def _read(self) -> SweepResults:
-        found = read_results(self.path)
+        found = read_results(self.path, self._score)
         assert found is not None, "the head was written"
         return found
 

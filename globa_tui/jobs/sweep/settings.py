@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from globa_tui.jobs.evaluation.metrics import SCORINGS, Score
 from globa_tui.jobs.evaluation.settings import EvaluationSettings
 from globa_tui.jobs.settings import SettingsError
 from store import files
@@ -46,6 +47,8 @@ class SweepRequest:
     """Search the weights of what was not analysed too in tpe, within the range."""
     metrics: Mapping[str, str] = field(default_factory=dict[str, str])
     """The metric that a task is judged by, where it is not that of its kind."""
+    score: Score = "share"
+    """How a task counts: share of the best fine-tune's performance, or of its gain over the base."""
     test: tuple[str, ...] = ()
     """Files on which the winner is measured once at the end; the search never sees them."""
     seed: int = 0
@@ -60,6 +63,9 @@ class SweepRequest:
             raise SettingsError(msg)
         if self.search not in SEARCHES:
             msg = f"--search is {self.search!r}; choose one of {', '.join(SEARCHES)}"
+            raise SettingsError(msg)
+        if self.score not in SCORINGS:
+            msg = f"--score is {self.score!r}; choose one of {', '.join(SCORINGS)}"
             raise SettingsError(msg)
         if self.search == "grid" and not self.grid:
             msg = "--search grid needs axes: --grid 'D-=0,0.8,1.2'"

@@ -1,0 +1,186 @@
+"""``globa-tui compare``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from globa_tui.cli import options as opt
+from globa_tui.cli.evaluate import BatchOption, DtypeOption, LimitOption, WindowOption
+from globa_tui.cli.sweep import MetricOption, ScoreOption, SweepDataOption, TestOption, absolute_data, metrics_of
+
+if TYPE_CHECKING:
+    from globa_tui.cli.tables import Table
+    from globa_tui.jobs.compare.job import CompareOutcome
+    from globa_tui.jobs.compare.results import Comparison, Line
+    from globa_tui.jobs.compare.settings import CompareRequest
+
+EXAMPLE = """
+globa-tui compare math-code --data math=tune.jsonl --data code=tune.txt --test math=test.jsonl --test code=test.txt
+globa-tui compare ./base ./ft1 ./ft2 --store math-code --data tune.jsonl --budget 2 --recipe best.yaml
+"""
+
+
+def compare(
+    sources: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="RUN | BASE FT1 FT2",
+            show_default=False,
+            help="An analysis, or the base and its fine-tunes, which are analysed into --store first.",
+        ),
+    ],
+    data: SweepDataOption,
+    store: Annotated[
+        str | None, typer.Option("--store", metavar="RUN", help="Run folder for BASE FT1 FT2, new or to be resumed.")
+    ] = None,
+    metric: MetricOption = None,
+    score: ScoreOption = "share",
+    test: TestOption = None,
+    budget: Annotated[
+        int, typer.Option("--budget", metavar="N", help="Settings to try of every method, its defaults among them.")
+    ] = 4,
+    recipe: Annotated[
+        Path | None, typer.Option("--recipe", metavar="FILE", help="Write the winner's recipe here.")
+    ] = None,
+    window: WindowOption = 1024,
+    limit: LimitOption = None,
+    dtype: DtypeOption = "auto",
+    batch_tokens: BatchOption = 4096,
+    device: opt.DeviceOption = "auto",
+    quiet: opt.QuietOption = False,
+    as_json: opt.JsonOption = False,
+) -> None:
+    """Compare all merge methods on the same data.
+
+    Each at its defaults and at its best over a small budget: what it keeps of every task, and what it costs.
+    """
+    from globa_tui.jobs.compare.settings import CompareRequest
+    from globa_tui.jobs.evaluation.settings import EvaluationSettings
+    from globa_tui.jobs.sweep.settings import SweepRequest
+
+    settings = EvaluationSettings(
+        window=window, limit=limit, generate=False, dtype=dtype, device=device, batch_tokens=batch_tokens
+    )
+    run = _run_of(sources, store, device, quiet=quiet)
+    sweep = SweepRequest(
+        run=run,
+        data=tuple(map(absolute_data, data)),
+        metrics=metrics_of(metric),
+        score=score,  # type: ignore[arg-type]
+        test=tuple(map(absolute_data, test or ())),
+        settings=settings,
+    )
+    outcome = _run(CompareRequest(sweep, budget), quiet=quiet)
+    if recipe is not None:
+        from store.files import write_atomic
+
+        write_atomic(recipe, outcome.recipe.to_yaml().encode())
+    if as_json:
+        import json
+
+        from globa_tui.cli.layers import finite
+
+        print(json.dumps(finite(document(outcome)), allow_nan=False))
+    else:
+        _print(outcome, recipe)
+
+
+def _run_of(sources: list[str], store: str | None, device: str, *, quiet: bool) -> Path:
+    """The run to compare on; checkpoints are analysed first, at the defaults."""
+    from globa_tui.diagnostics import UsageError
+
+    if len(sources) == 1:
+        return opt.run_path(sources[0]).absolute()
+    base, fine_tuned = opt.split_sources(sources)
+    if store is None:
+        msg = "--store RUN is needed with BASE FT1 FT2: the analysis that globa merges from is kept there"
+        raise UsageError(msg)
+    from globa_tui.cli.analyze import run_request
+    from globa_tui.cli.progress import display
+    from globa_tui.jobs.settings import AnalysisRequest, AnalysisSettings
+
+    run = opt.run_path(store).absolute()
+    with display("analysing", quiet=quiet) as shown:
+        run_request(AnalysisRequest(base, fine_tuned, run, AnalysisSettings(device=device)), shown)
+    return run
+
+
+def _run(request: CompareRequest, *, quiet: bool) -> CompareOutcome:
+    from globa_tui.cli.progress import display
+    from globa_tui.cli.signals import stopping_on_term
+    from globa_tui.diagnostics import Interrupted
+    from globa_tui.jobs.reporter import JobCancelledError
+
+    try:
+        from globa_tui.jobs.compare.job import run_compare
+
+        with display("comparing", quiet=quiet, things="merges") as shown, stopping_on_term() as watch:
+            return run_compare(request, shown.follow, watch)
+    except (KeyboardInterrupt, JobCancelledError):
+        msg = f"interrupted; what was measured is kept in {request.sweep.run}; the same command goes on"
+        raise Interrupted(msg) from None
+
+
+def _print(outcome: CompareOutcome, recipe: Path | None) -> None:
+    from globa_tui.cli.tables import show_table
+    from globa_tui.diagnostics import printable, say
+
+    show_table(table(outcome.tuning, outcome.test))
+    if outcome.test is None:
+        say("best settings were chosen by this very data, so expect a little less elsewhere; --test measures that")
+    say(f"best on the data: {outcome.winner.method}, {outcome.winner.setting}")
+    if recipe is not None:
+        print(printable(recipe))
+    else:
+        print(outcome.recipe.equivalent_command())
+
+
+def table(found: Comparison, test: Comparison | None = None) -> Table:
+    """Defaults and best of every method, the best first; with test data, the score there too."""
+    from globa_tui.cli.tables import Table
+    from globa_tui.values import about_size
+
+    best = found.best()
+    lines: list[Line] = [*found.defaults(), *best.values()]
+    shown = list({(line.method, line.setting): line for line in lines}.values())
+    shown.sort(key=lambda line: -found.score(line))
+    tested = {(line.method, line.setting): test.score(line) for line in test.lines} if test is not None else {}
+    columns = ("method", "setting", "score", *(["test"] if test else []), *(f"loss {task}" for task in found.tasks))
+    rows = [
+        [
+            line.method,
+            line.setting,
+            f"{found.score(line):.3f}",
+            *([f"{tested[line.method, line.setting]:.3f}"] if test else []),
+            *(f"{100 * (share - 1):+.1f} %" for share in found.shares(line).values()),
+            f"{line.seconds:.2f} s",
+            "" if line.memory is None else about_size(line.memory),
+            f"{line.drift:.3f}",
+            line.farthest,
+        ]
+        for line in shown
+    ]
+    columns = (*columns, "time", "memory", "drift", "farthest")
+    gives_way = ("farthest", "memory", "time", "drift")
+    return Table(columns, rows, words=frozenset({"method", "setting", "farthest"}), gives_way=gives_way)
+
+
+def document(outcome: CompareOutcome) -> dict[str, Any]:
+    """The document of ``compare --json``."""
+    from dataclasses import asdict
+
+    def listed(found: Comparison | None) -> dict[str, Any] | None:
+        if found is None:
+            return None
+        lines = [{**asdict(line), "score": found.score(line), "shares": found.shares(line)} for line in found.lines]
+        return {
+            "tasks": dict(found.tasks),
+            "references": {task: asdict(one) for task, one in found.references.items()},
+            "merges": lines,
+        }
+
+    winner = {"method": outcome.winner.method, "setting": outcome.winner.setting, "recipe": outcome.recipe.to_dict()}
+    return {"schema": 1, "winner": winner, "tuning": listed(outcome.tuning), "test": listed(outcome.test)}

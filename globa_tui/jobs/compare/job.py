@@ -1,0 +1,197 @@
+"""The comparison: every method at its defaults and over a small budget, built in memory, on the same data."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from analysis.merge import METHODS
+from globa_tui.jobs.client import require_alone
+from globa_tui.jobs.compare.grids import Entry, entries
+from globa_tui.jobs.compare.peak import Peak
+from globa_tui.jobs.compare.results import Comparison, Line
+from globa_tui.jobs.compare.settings import CompareRequest
+from globa_tui.jobs.drift import measure
+from globa_tui.jobs.merge_layers import MethodMerger
+from globa_tui.jobs.progress import Listener
+from globa_tui.jobs.reporter import Reporter
+from globa_tui.jobs.sources import sources_of
+from globa_tui.jobs.sweep.candidate import Candidate
+from globa_tui.jobs.sweep.job import Counter, Sweep
+from globa_tui.jobs.sweep.judge import Bench
+from globa_tui.jobs.sweep.search import two_stage
+from globa_tui.jobs.weights import LayerWeights, Models
+from globa_tui.presets import DEFAULT_PRESET, merge_preset
+from globa_tui.recipe import Recipe
+from store.checkpoints import Layer
+from store.checkpoints.dtypes import FLOATING
+from store.run.journal import append_journal, read_journal
+
+COMPARISONS = "compare"
+
+
+@dataclass(frozen=True)
+class CompareOutcome:
+    """What a comparison found."""
+
+    tuning: Comparison
+    winner: Line
+    recipe: Recipe
+    test: Comparison | None = None
+    """Defaults and best of every method on data that chose nothing."""
+
+
+def run_compare(
+    request: CompareRequest,
+    listener: Listener = lambda progress: None,
+    on_start: Callable[[Reporter], None] = lambda reporter: None,
+) -> CompareOutcome:
+    """Measure every method; what was measured before is taken from the run.
+
+    Raises
+    ------
+    UsageError, RunError, CheckpointError, DiskFullError
+        As a sweep.
+    JobCancelledError
+        The job was asked to stop; what was measured is kept.
+    """
+    run = request.sweep.run
+    require_alone(run, "compare")
+    with Reporter("compare", run, listener) as reporter:
+        on_start(reporter)
+        outcome = _Comparing(request, Sweep.open(request.sweep), reporter).run()
+        score = outcome.tuning.score(outcome.winner)
+        reporter.complete(f"best: {outcome.winner.method} ({outcome.winner.setting}) at {score:.3f}")
+        return outcome
+
+
+class _Comparing:
+    """One comparison."""
+
+    def __init__(self, request: CompareRequest, sweep: Sweep, reporter: Reporter) -> None:
+        self.request, self.sweep, self.reporter = request, sweep, reporter
+        self.counter = Counter(reporter)
+        tasks = sweep.tasks
+        self.entries = [entry for method in METHODS for entry in entries(method, request.budget, tasks)]
+        base, self.fine_tuned = sources_of(sweep.run_manifest)
+        self.base = request.sweep.base or base
+        self.fine_tuned = request.sweep.fine_tuned or self.fine_tuned
+
+    def run(self) -> CompareOutcome:
+        sweep = self.sweep
+        benches = [sweep.tuning, *([sweep.testing] if sweep.testing is not None else [])]
+        total = len(benches) * (1 + sweep.tasks) + len(self.entries) + 19
+        self.reporter.begin(total=total, cost=float(total))
+        for bench in benches:
+            bench.measure_sources(sweep.tasks, self.counter.start)
+        candidates = {"defaults": Candidate(merge_preset(DEFAULT_PRESET).coefficients)}
+        best = self._search()
+        if best != candidates["defaults"]:
+            candidates[f"best of {len(sweep.tuning.results.trials)}"] = best
+        tuning = self._comparison(sweep.tuning, self.entries, candidates)
+        chosen = tuning.best()
+        winner = max(chosen.values(), key=tuning.score)
+        test = None
+        if sweep.testing is not None:
+            wanted = {(line.method, line.setting) for line in (*tuning.defaults(), *chosen.values())}
+            kept = [entry for entry in self.entries if (entry.method, entry.label) in wanted]
+            test = self._comparison(sweep.testing, kept, candidates)
+        self.counter.stop()
+        return CompareOutcome(tuning, winner, Recipe.from_dict(winner.recipe), test)
+
+    def _search(self) -> Candidate:
+        """The best GLOBA candidate: of the paper's two stages, and of any sweep that was made on the same data."""
+        search = two_stage()
+        proposal = next(search)
+        while True:
+            tick = self.counter.start(f"globa: {proposal.candidate}")
+            score = self.sweep.tuning.judge(proposal, "two-stage", tick).score
+            try:
+                proposal = search.send(score)
+            except StopIteration:
+                break
+        best = self.sweep.tuning.results.best
+        assert best is not None, "candidates were measured"
+        return best.candidate
+
+    def _comparison(self, bench: Bench, chosen: list[Entry], candidates: Mapping[str, Candidate]) -> Comparison:
+        lines = [self._globa(bench, setting, candidate) for setting, candidate in candidates.items()]
+        lines += [self._method(bench, entry) for entry in chosen]
+        results = bench.results
+        references = {task: results.reference(task) for task in results.tasks}
+        return Comparison(results.tasks, references, self.request.sweep.score, lines)
+
+    def _globa(self, bench: Bench, setting: str, candidate: Candidate) -> Line:
+        recipe = candidate.recipe(str(self.request.sweep.run), self.sweep.run_manifest)
+        return self._line(bench, "globa", setting, recipe, lambda: self._show(candidate))
+
+    def _show(self, candidate: Candidate) -> None:
+        self.sweep.model.forget()
+        self.sweep.model.show(candidate)
+
+    def _method(self, bench: Bench, entry: Entry) -> Line:
+        params: dict[str, Any] = dict(entry.params)
+        recipe = Recipe(base=self.base, fine_tuned=self.fine_tuned, method=entry.method, params=params)
+
+        def show() -> None:
+            merger = MethodMerger(recipe, self.sweep.plan.index, self.sweep.device)
+            for _ in range(merger.passes):
+                for layer, base, models in self._read():
+                    merger.see(layer, base, models)
+                merger.end_pass()
+            self.sweep.model.show_with(merger.merge)
+
+        return self._line(bench, entry.method, entry.label, recipe, show)
+
+    def _read(self) -> Iterator[tuple[Layer, torch.Tensor, Models]]:
+        """Every floating tensor of the checkpoints once; one that is tied to another is not counted twice."""
+        index = self.sweep.plan.index
+        with LayerWeights(index, self.sweep.device) as weights:
+            for layer in index.layers:
+                if layer.tied_to is None and layer.dtype in FLOATING:
+                    yield layer, *weights.read(layer)
+
+    def _line(self, bench: Bench, method: str, setting: str, recipe: Recipe, show: Callable[[], None]) -> Line:
+        journal = self.request.sweep.run / COMPARISONS / bench.journal.path.name
+        known = next((line for line in read_lines(journal) if line.recipe == _plain(recipe)), None)
+        tick = self.counter.start(f"{method}: {setting}")
+        if known is not None:
+            return dataclasses.replace(known, setting=setting)
+        with Peak(self.sweep.device) as peak:
+            start = time.process_time()
+            show()
+            seconds = time.process_time() - start
+        far = self._drift()
+        values = bench.values(tick)
+        line = Line(method, setting, values, round(seconds, 3), peak.bytes, far[1], far[0], _plain(recipe))
+        append_journal(journal, {"format": 1, **dataclasses.asdict(line)})
+        return line
+
+    def _drift(self) -> tuple[str, float]:
+        """The tensor that moved farthest from the base, relative to its norm."""
+        farthest = ("", 0.0)
+        for layer, base, _ in self._read():
+            moved = measure(base, self.sweep.model.shown(layer).to(base.dtype), []).relative
+            farthest = max(farthest, (layer.name, moved), key=lambda pair: pair[1])
+        return farthest
+
+
+def read_lines(path: Path) -> list[Line]:
+    """The lines of a journal; what is none is left out."""
+    names = {field.name for field in dataclasses.fields(Line)}
+    found = []
+    for record in read_journal(path):
+        kept = {name: value for name, value in record.items() if name in names}
+        if set(kept) == names and isinstance(kept["recipe"], dict) and isinstance(kept["values"], dict):
+            found.append(Line(**kept))
+    return found
+
+
+def _plain(recipe: Recipe) -> dict[str, Any]:
+    return recipe.to_dict()
