@@ -14,7 +14,7 @@ from pathlib import Path
 
 import torch
 
-from benchmarks import layers, memory, programs
+from benchmarks import layers, memory, programs, sweep
 from benchmarks.measure import Row, table
 
 OUT = Path(__file__).parents[1] / "out" / "benchmarks.json"
@@ -38,6 +38,7 @@ def rows(full: bool, threads: int) -> Iterator[Row]:
     if full:
         yield memory.analysis_memory(30, 4096, 4096, threads, changed=2)
     yield memory.small_layers(20_000 if full else 1000, threads)
+    yield from sweep.candidates()
     yield programs.help_row(5)
     yield programs.paint_row(5)
 

@@ -30,6 +30,7 @@ from globa_tui.tui.messages import (
     RecordsChanged,
     Recovered,
     RunOpened,
+    SweepRead,
     TextWritten,
     Trouble,
 )
@@ -69,6 +70,7 @@ class InspectApp(App[int]):
         "layers": screens.layers_screen,
         "recipe": screens.recipe_screen,
         "job": screens.job_screen,
+        "sweep": screens.sweep_screen,
     }
     DEFAULT_MODE = "overview"
     BINDINGS = bindings("global")
@@ -250,6 +252,7 @@ class InspectApp(App[int]):
     @on(LayerRead)
     @on(OutputChecked)
     @on(RecipeOpened)
+    @on(SweepRead)
     def pass_on(self, answer: Answer) -> None:
         """Give an answer to the screens that may have asked."""
         for screen in self._screens():

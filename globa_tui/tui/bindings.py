@@ -53,6 +53,13 @@ SCOPES: dict[Scope, tuple[Key, ...]] = {
         Key("screen.layers", "3", "show('layers')", "Layers", "The table of all layers"),
         Key("screen.recipe", "4", "show('recipe')", "Recipe", "Patterns and coefficients, and their effect"),
         Key("screen.job", "5", "show('job')", "Job", "Progress, failures and log of the running job"),
+        Key(
+            "screen.sweep",
+            "6",
+            "show('sweep')",
+            "Sweep",
+            "Candidates that sweeps tried, and what each keeps of every task",
+        ),
         Key("job.pause", "p", "pause", "Pause", "Pause the job after the current layer, or resume it"),
         Key("job.resume", "R", "restart", "Retry", "Start the analysis again: failed and unfinished layers alone"),
         Key("job.cancel", "c", "cancel", "Cancel job", "Cancel the job; finished layers stay"),

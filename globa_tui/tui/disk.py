@@ -18,7 +18,7 @@ from textual.message import Message
 from globa_tui.diagnostics import exit_code, message
 from globa_tui.tui.follow import RunFollower
 from globa_tui.tui.joblink import JobLink, check_output
-from globa_tui.tui.messages import RecipeOpened, RecipeRead, Recovered, TextWritten, Trouble
+from globa_tui.tui.messages import RecipeOpened, RecipeRead, Recovered, SweepRead, TextWritten, Trouble
 from globa_tui.tui.recipe_file import RECIPES, open_recipe, read_recipe, write_recipe
 
 if TYPE_CHECKING:
@@ -114,6 +114,10 @@ class Disk:
     def open_recipe(self, place: Path) -> None:
         """Read a recipe that a person named."""
         self._ask("recipe", lambda: [self._open_recipe(place)])
+
+    def read_sweep(self) -> None:
+        """Read what the last sweep over the run found."""
+        self._ask("sweep", lambda: [_read_sweep(self.path)])
 
     def write_text(self, place: Path, text: Callable[[], str], *, overwrite: bool = False) -> None:
         """Write a text to a file that a person named; one that is there is replaced only on demand."""
@@ -212,6 +216,13 @@ class Disk:
         recipe, self._unsaved = self._unsaved, None
         if recipe is not None:
             write_recipe(self.recipe_file, recipe)
+
+
+def _read_sweep(run: Path) -> SweepRead:
+    from globa_tui.jobs.sweep.results import find_journals, read_results
+
+    found = (read_results(path) for path in find_journals(run))
+    return SweepRead(next((results for results in found if results is not None and results.purpose == "tune"), None))
 
 
 def _write_text(place: Path, text: str, *, overwrite: bool) -> TextWritten:

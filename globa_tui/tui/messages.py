@@ -15,6 +15,7 @@ from globa_tui.tui.status import JobView
 
 if TYPE_CHECKING:
     from globa_tui.jobs.protocol import Kind
+    from globa_tui.jobs.sweep.results import SweepResults
     from globa_tui.recipe import Recipe
 
 
@@ -97,7 +98,14 @@ class OutputChecked(Message):
     """Whether something is there already that could be replaced."""
 
 
-Answer = LayerRead | LogRead | OutputChecked | RecipeOpened
+@dataclass
+class SweepRead(Message):
+    """What the last sweep over the run found, or None when there was none."""
+
+    results: SweepResults | None
+
+
+Answer = LayerRead | LogRead | OutputChecked | RecipeOpened | SweepRead
 """What a screen may have asked of the disk thread."""
 
 

@@ -65,7 +65,7 @@ def on_screen(name: str) -> Case:
 
 
 GLOBAL: Mapping[str, Case] = {
-    **{f"screen.{name}": on_screen(name) for name in ("overview", "map", "layers", "recipe", "job")},
+    **{f"screen.{name}": on_screen(name) for name in ("overview", "map", "layers", "recipe", "job", "sweep")},
     "job.pause": Case(lambda app, _: read_control(app.model.path, "analyze") == "pause"),
     "job.resume": Case(lambda _, text: "The analysis is at work already." in text),
     "job.cancel": Case(lambda _, text: "Cancel the analysis" in text),

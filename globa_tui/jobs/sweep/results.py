@@ -46,6 +46,8 @@ class SweepResults:
     references: Mapping[str, Values]
     """What the base and the fine-tunes were measured at."""
     trials: tuple[Trial, ...]
+    purpose: str = "tune"
+    """`tune`, or `test` for data that the search did not see."""
 
     @property
     def best(self) -> Trial | None:
@@ -100,10 +102,12 @@ def read_results(path: Path, score: Score = "share") -> SweepResults | None:
     """Read a journal; None when it has no head. Lines that are not a sweep's are left out."""
     records = read_journal(path)
     tasks: dict[str, str] = {}
+    purpose = "tune"
     references: dict[str, Values] = {}
     found: dict[str, tuple[Candidate, Mapping[str, Any]]] = {}
     for record in records:
         if record.get("format") == FORMAT and isinstance(record.get("tasks"), list):
+            purpose = str(record.get("purpose", purpose))
             tasks = {
                 str(t["name"]): str(t["metric"])
                 for t in record["tasks"]
@@ -121,7 +125,7 @@ def read_results(path: Path, score: Score = "share") -> SweepResults | None:
         return None
     known = {task: reference_of(references, task, metric) for task, metric in tasks.items()}
     trials = (_trial(number, *pair, known, score) for number, pair in enumerate(found.values(), 1))
-    return SweepResults(path, tasks, references, tuple(trials))
+    return SweepResults(path, tasks, references, tuple(trials), purpose)
 
 
 def _trial(

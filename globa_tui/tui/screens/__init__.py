@@ -38,6 +38,13 @@ def job_screen() -> InspectScreen:
     return JobScreen()
 
 
+def sweep_screen() -> InspectScreen:
+    """What sweeps tried."""
+    from globa_tui.tui.screens.sweep import SweepScreen
+
+    return SweepScreen()
+
+
 def layer_commands() -> type[Provider]:
     """What the palette finds besides actions."""
     from globa_tui.tui.commands import LayerCommands
