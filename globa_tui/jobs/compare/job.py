@@ -25,7 +25,7 @@ from globa_tui.jobs.sources import sources_of
 from globa_tui.jobs.sweep.candidate import Candidate
 from globa_tui.jobs.sweep.job import Counter, Sweep
 from globa_tui.jobs.sweep.judge import Bench
-from globa_tui.jobs.sweep.search import two_stage
+from globa_tui.jobs.sweep.search import TWO_STAGE_TRIALS, two_stage
 from globa_tui.jobs.weights import LayerWeights, Models
 from globa_tui.presets import DEFAULT_PRESET, merge_preset
 from globa_tui.recipe import Recipe
@@ -86,7 +86,10 @@ class _Comparing:
     def run(self) -> CompareOutcome:
         sweep = self.sweep
         benches = [sweep.tuning, *([sweep.testing] if sweep.testing is not None else [])]
-        total = len(benches) * (1 + sweep.tasks) + len(self.entries) + 19
+        methods = len({entry.method for entry in self.entries})
+        # The paper's candidates and two lines of GLOBA; on test data defaults and best of every method.
+        total = len(benches) * (1 + sweep.tasks) + TWO_STAGE_TRIALS + 2 + len(self.entries)
+        total += 2 * methods + 2 if sweep.testing is not None else 0
         self.reporter.begin(total=total, cost=float(total))
         for bench in benches:
             bench.measure_sources(sweep.tasks, self.counter.start)
@@ -103,6 +106,7 @@ class _Comparing:
             kept = [entry for entry in self.entries if (entry.method, entry.label) in wanted]
             test = self._comparison(sweep.testing, kept, candidates)
         self.counter.stop()
+        self.reporter.update(total=self.reporter.progress.done)
         return CompareOutcome(tuning, winner, Recipe.from_dict(winner.recipe), test)
 
     def _search(self) -> Candidate:
@@ -171,7 +175,8 @@ class _Comparing:
         values = bench.values(tick)
         line = Line(method, setting, values, round(seconds, 3), peak.bytes, far[1], far[0], _plain(recipe))
         append_journal(journal, {"format": 1, **dataclasses.asdict(line)})
-        return line
+        # As it will be read again, in the digits of the journal.
+        return next((kept for kept in reversed(read_lines(journal)) if kept.recipe == line.recipe), line)
 
     def _drift(self) -> tuple[str, float]:
         """The tensor that moved farthest from the base, relative to its norm."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 from pathlib import Path
 from types import TracebackType
 
@@ -13,7 +15,8 @@ _STATUS, _CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 class Peak:
     """Within the block the peak of memory is watched; `bytes` is what came on top of the start, None if unknown.
 
-    On a GPU its allocator is asked, on Linux the kernel; what the block reuses of memory freed before does not show.
+    On a GPU its allocator is asked, on Linux the kernel. Free memory is given back first; what could not be, and is
+    used again in the block, does not show.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -26,6 +29,8 @@ class Peak:
             torch.cuda.reset_peak_memory_stats(self._device)
             self._before = torch.cuda.memory_allocated(self._device)
             return self
+        with contextlib.suppress(OSError, AttributeError):
+            ctypes.CDLL(None).malloc_trim(0)
         try:
             _CLEAR.write_text("5")
             self._before = _resident("VmRSS")
