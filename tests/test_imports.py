@@ -23,6 +23,7 @@ COMMANDS = (
         "check",
         "evaluate",
         "compare",
+        "suggest",
         "sweep",
         "status",
         "pause",

@@ -25,6 +25,7 @@ from globa_tui.cli import (
     resume,
     show,
     status,
+    suggest,
     sweep,
 )
 from globa_tui.diagnostics import ExitCode
@@ -73,6 +74,7 @@ _add(check.check, "check", check.EXAMPLE)
 _add(evaluate.evaluate, "evaluate", evaluate.EXAMPLE)
 _add(sweep.sweep, "sweep", sweep.EXAMPLE)
 _add(compare.compare, "compare", compare.EXAMPLE)
+_add(suggest.suggest, "suggest", suggest.EXAMPLE)
 _add(status.status, "status", status.EXAMPLE)
 _add(pause.pause, "pause", pause.EXAMPLE)
 _add(resume.resume, "resume", resume.EXAMPLE)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -17,7 +18,8 @@ from globa_tui.jobs.compare.grids import Entry, entries
 from globa_tui.jobs.compare.peak import Peak
 from globa_tui.jobs.compare.results import Comparison, Line
 from globa_tui.jobs.compare.settings import CompareRequest
-from globa_tui.jobs.drift import measure
+from globa_tui.jobs.drift import distance
+from globa_tui.jobs.layer_values import LayerValues, Merged
 from globa_tui.jobs.merge_layers import MethodMerger
 from globa_tui.jobs.progress import Listener
 from globa_tui.jobs.reporter import Reporter
@@ -26,7 +28,7 @@ from globa_tui.jobs.sweep.candidate import Candidate
 from globa_tui.jobs.sweep.job import Counter, Sweep
 from globa_tui.jobs.sweep.judge import Bench
 from globa_tui.jobs.sweep.search import TWO_STAGE_TRIALS, two_stage
-from globa_tui.jobs.weights import LayerWeights, Models
+from globa_tui.jobs.weights import LayerWeights
 from globa_tui.presets import DEFAULT_PRESET, merge_preset
 from globa_tui.recipe import Recipe
 from store.checkpoints import Layer
@@ -144,22 +146,22 @@ class _Comparing:
         recipe = Recipe(base=self.base, fine_tuned=self.fine_tuned, method=entry.method, params=params)
 
         def show() -> None:
-            merger = MethodMerger(recipe, self.sweep.plan.index, self.sweep.device)
+            merger = MethodMerger(recipe, self.sweep.plan.index)
             for _ in range(merger.passes):
-                for layer, base, models in self._read():
-                    merger.see(layer, base, models)
+                for values in self._layers():
+                    merger.see(values)
                 merger.end_pass()
-            self.sweep.model.show_with(merger.merge)
+            self.sweep.model.show_with(lambda values: _assembled(values.layer, merger.merge(values)))
 
         return self._line(bench, entry.method, entry.label, recipe, show)
 
-    def _read(self) -> Iterator[tuple[Layer, torch.Tensor, Models]]:
+    def _layers(self) -> Iterator[LayerValues]:
         """Every floating tensor of the checkpoints once; one that is tied to another is not counted twice."""
         index = self.sweep.plan.index
         with LayerWeights(index, self.sweep.device) as weights:
             for layer in index.layers:
                 if layer.tied_to is None and layer.dtype in FLOATING:
-                    yield layer, *weights.read(layer)
+                    yield LayerValues(layer, index, weights, allow_failed=False)
 
     def _line(self, bench: Bench, method: str, setting: str, recipe: Recipe, show: Callable[[], None]) -> Line:
         journal = self.request.sweep.run / COMPARISONS / bench.journal.path.name
@@ -181,9 +183,11 @@ class _Comparing:
     def _drift(self) -> tuple[str, float]:
         """The tensor that moved farthest from the base, relative to its norm."""
         farthest = ("", 0.0)
-        for layer, base, _ in self._read():
-            moved = measure(base, self.sweep.model.shown(layer).to(base.dtype), []).relative
-            farthest = max(farthest, (layer.name, moved), key=lambda pair: pair[1])
+        for values in self._layers():
+            base = values.whole()[0]
+            size = distance(base)
+            moved = distance(self.sweep.model.shown(values.layer), base) / size if size else 0.0
+            farthest = max(farthest, (values.layer.name, moved), key=lambda pair: pair[1])
         return farthest
 
 
@@ -196,6 +200,17 @@ def read_lines(path: Path) -> list[Line]:
         if set(kept) == names and isinstance(kept["recipe"], dict) and isinstance(kept["values"], dict):
             found.append(Line(**kept))
     return found
+
+
+def _assembled(layer: Layer, pieces: Iterator[Merged]) -> torch.Tensor:
+    """A merged tensor from its ranges."""
+    found = list(pieces)
+    if len(found) == 1:
+        return found[0].values
+    whole = torch.empty(math.prod(layer.shape), dtype=found[0].values.dtype, device=found[0].values.device)
+    for piece in found:
+        whole[piece.first : piece.first + piece.values.numel()] = piece.values
+    return whole
 
 
 def _plain(recipe: Recipe) -> dict[str, Any]:

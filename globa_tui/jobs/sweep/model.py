@@ -14,19 +14,22 @@ from analysis.merge.patterns import Entries, PatternCores
 from analysis.merge.task_arithmetic import task_arithmetic
 from globa_tui.diagnostics import UsageError
 from globa_tui.estimate import analysed
+from globa_tui.jobs.layer_values import LayerValues
 from globa_tui.jobs.merge_layers import factor_names
 from globa_tui.jobs.merge_plan import MergePlan
 from globa_tui.jobs.settings import AnalysisSettings
 from globa_tui.jobs.sweep.candidate import Candidate
-from globa_tui.jobs.weights import LayerWeights, Models, task_vectors
+from globa_tui.jobs.weights import LayerWeights, task_vectors
 from globa_tui.memory import available_memory
 from store.checkpoints import Layer
 from store.checkpoints.dtypes import FLOATING
 from store.errors import CheckpointError
 from store.run import Run
 
-MergeFunction = Callable[[Layer, torch.Tensor, Models], torch.Tensor]
-"""From the base's tensor and every model's to the merged one, in the working precision."""
+MergeFunction = Callable[[LayerValues], torch.Tensor]
+"""From a layer's values in every model to the merged tensor, in the working precision."""
+
+_DTYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 
 _SHARE_OF_MEMORY = 0.25
 """Part of the available memory that deltas of single patterns may fill."""
@@ -79,7 +82,7 @@ class SweepModel:
             wanted = (tuple(values.items()), candidate.eta)
             if self._shown.get(layer.name) != wanted:
                 factors = self._factors[layer.name]
-                self._put(layer, factors.base, factors.merged(values, candidate.eta))
+                self._put(layer, factors.merged(values, candidate.eta))
                 self._shown[layer.name] = wanted
                 made += 1
         self._show_rest(recipe.skip_weights_for(len(self._plan.index.fine_tuned)))
@@ -98,17 +101,18 @@ class SweepModel:
         self.forget()
         with LayerWeights(self._plan.index, self._device) as weights:
             for layer in (*self._matrices, *self._rest):
-                base, models = weights.read(layer)
-                self._put(layer, base, merge(layer, base, models))
+                values = LayerValues(layer, self._plan.index, weights, allow_failed=False)
+                self._put(layer, merge(values))
 
     def show_base(self) -> None:
         """Become the base."""
-        self.show_with(lambda layer, base, models: base)
+        self.show_with(lambda values: values.whole()[0])
 
     def show_fine_tuned(self, task: int) -> None:
         """Become a fine-tune, counted from 0."""
 
-        def one(layer: Layer, base: torch.Tensor, models: Models) -> torch.Tensor:
+        def one(values: LayerValues) -> torch.Tensor:
+            base, models = values.whole()
             weight, deltas = task_vectors(base, [models[task]], torch.float64)
             return weight + deltas[0]
 
@@ -122,13 +126,14 @@ class SweepModel:
                 base, models = reader.read(layer)
                 working = torch.float64 if base.dtype == torch.float64 else torch.float32
                 weight, deltas = task_vectors(base, models, working)
-                self._put(layer, base, weight + task_arithmetic(deltas, weight=weights))
+                self._put(layer, weight + task_arithmetic(deltas, weight=weights))
         self._rest_shown = weights
 
-    def _put(self, layer: Layer, base: torch.Tensor, merged: torch.Tensor) -> None:
+    def _put(self, layer: Layer, merged: torch.Tensor) -> None:
         """Give a parameter the values that it would have if the merge were written and loaded."""
         parameter = self._parameters[layer.name]
-        parameter.copy_(merged.to(base.dtype).to(parameter.dtype).reshape(parameter.shape))
+        written = merged.to(_DTYPES.get(layer.dtype, parameter.dtype))
+        parameter.copy_(written.to(parameter.dtype).reshape(parameter.shape))
 
     def _parameter(self, layer: Layer) -> torch.Tensor:
         """The values of the loaded model that belong to a tensor of the checkpoint."""
