@@ -11,7 +11,7 @@ from globa_tui.cli import options as opt
 
 EXAMPLE = """
 globa-tui suggest math-code
-globa-tui suggest math-code --recipe start.yaml && globa-tui merge start.yaml -o merged
+globa-tui suggest math-code --recipe start.yaml
 """
 
 

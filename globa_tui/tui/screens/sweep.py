@@ -92,7 +92,8 @@ class SweepScreen(InspectScreen):
         )
         table.set_rows([trial.number for trial in sorted(found.trials, key=lambda trial: (-trial.score, trial.number))])
         table.refresh_rows(self._trials.keys())
-        self._show_cursor(table.key)
+        # The front fills its pane, whose size is not known before the first layout.
+        self.call_after_refresh(lambda: self._show_cursor(table.key))
 
     def _cell(self, number: int, column: str, width: int) -> Text:
         trial = self._trials[number]
