@@ -1,7 +1,8 @@
 """The table of docs/reliability.md, made from what a soak wrote down.
 
-python -m tests.trust.table NOTES.jsonl    adds the notes up in docs/reliability.json and renews the table
-python -m tests.trust.table                renews the table alone
+python -m tests.trust.table NOTES.jsonl           adds the notes up in docs/reliability.json and renews the table
+python -m tests.trust.table --keep NOTES.jsonl    the same, and rows that the notes say nothing about stay
+python -m tests.trust.table                       renews the table alone
 """
 
 from __future__ import annotations
@@ -28,6 +29,10 @@ GROUPS = {
     "HALF write": "Faults of the disk",
     "under the job": "Several processes, machines, clocks",
     "changed ": "Changed files",
+    "fuzzed ": "Changed files",
+    "config.json: ": "Models that are run",
+    "out of the model": "Models that are run",
+    "code beside": "Models that are run",
     "as a file of": "Links, pipes, devices, folders",
     "outside the folder": "Links, pipes, devices, folders",
 }
@@ -54,7 +59,7 @@ def table(rows: list[dict[str, Any]]) -> str:
     """The table in Markdown, one part for each kind of fault."""
     text = ""
     for group in ("Signals at random moments", "Faults of the disk", "Several processes, machines, clocks",
-                  "Links, pipes, devices, folders", "Changed files"):  # fmt: skip
+                  "Links, pipes, devices, folders", "Models that are run", "Changed files"):  # fmt: skip
         mine = [row for row in rows if group_of(row["fault"]) == group]
         if not mine:
             continue
@@ -76,9 +81,17 @@ def page(text: str, rows: list[dict[str, Any]]) -> str:
     return before + BEGIN + table(rows) + END + after
 
 
+def renewed(before: list[dict[str, Any]], rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The rows, and those from before that are about something else."""
+    found = {(row["operation"], row["fault"]): row for row in (*before, *rows)}
+    return [found[key] for key in sorted(found)]
+
+
 def main() -> None:
-    if len(sys.argv) > 1:
-        RESULTS.write_text(json.dumps(add_up(Path(sys.argv[1])), indent=1) + "\n")
+    keep, notes = "--keep" in sys.argv, [Path(word) for word in sys.argv[1:] if word != "--keep"]
+    for rows in map(add_up, notes):
+        before = json.loads(RESULTS.read_text()) if keep else []
+        RESULTS.write_text(json.dumps(renewed(before, rows), indent=1) + "\n")
     PAGE.write_text(page(PAGE.read_text(), json.loads(RESULTS.read_text())))
 
 

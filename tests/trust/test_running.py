@@ -116,7 +116,7 @@ def test_a_link_out_of_the_folder_is_refused(folder: Folder, file: str) -> None:
     for found in (folder.evaluate(), folder.represent()):
         assert found.code == 1
         assert "is a link out of its folder" in found.err
-    note("evaluate", f"link as {file}", "refused, one line")
+    note("evaluate", f"link out of the model as {file}", "refused, one line")
 
 
 def test_a_model_that_is_as_it_should_be_is_run(folder: Folder) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from tests.trust.table import BEGIN, END, PAGE, RESULTS, add_up, page
+from tests.trust.table import BEGIN, END, PAGE, RESULTS, add_up, page, renewed
 
 
 def test_the_page_is_made_from_the_results() -> None:
@@ -20,3 +20,10 @@ def test_notes_are_added_up(tmp_path) -> None:
     (row,) = add_up(notes)
     assert row["outcomes"] == {"one line, exit 1; resumed": 5, "x": 2}
     assert "| EIO at write | pack | 7 |" in page(BEGIN + END, [row])
+
+
+def test_rows_that_the_notes_say_nothing_about_stay() -> None:
+    def row(fault: str, times: int) -> dict[str, object]:
+        return {"operation": "pack", "fault": fault, "outcomes": {"x": times}}
+
+    assert renewed([row("a", 1), row("b", 1)], [row("b", 2), row("c", 2)]) == [row("a", 1), row("b", 2), row("c", 2)]
