@@ -13,6 +13,7 @@ import torch
 from analysis.errors import OptionsError
 from analysis.merge import METHODS, TensorContext, merge_method
 from analysis.merge.drop import keep_mask
+from analysis.merge.signs import combine_agreeing, sign_votes
 from analysis.merge.trim import trim_to_count
 from tests.analysis.matrices import gaussian, relative
 from tests.reference import averages
@@ -139,6 +140,24 @@ def test_ties_sees_negative_weights_and_one_density_per_model():
     exact = [delta.double().numpy() for delta in deltas(tensors)]
     found = merged("ties", tensors, variant="mergekit", weight=(1.0, -0.5), density=(0.4, 0.9))
     assert close(found, arrays(tensors)[0] + reference.mergekit_ties(exact, (1.0, -0.5), (0.4, 0.9)))
+
+
+@pytest.mark.parametrize(
+    ("elect", "combine", "wanted"),
+    [
+        # Two models of 1 and 3 with weights 1 and -0.5: both vote +, or by weighted entries the second votes -.
+        ("total", "sum", 1.0 - 1.5),
+        ("total", "count", (1.0 - 1.5) / 2),
+        ("total", "mean", (1.0 - 1.5) / 0.5),
+        ("frequency", "count", (1.0 - 1.5) / 2),
+        ("weighted", "sum", -1.5),
+        ("weighted", "mean", 3.0),
+    ],
+)
+def test_negative_weights_turn_signs_only_where_votes_are_weighted(elect, combine, wanted):
+    vectors = [lambda: torch.tensor([1.0]), lambda: torch.tensor([3.0])]
+    votes = sign_votes(vectors, [1.0, -0.5], elect)
+    assert combine_agreeing(vectors, [1.0, -0.5], votes, elect, combine, 1).tolist() == [wanted]
 
 
 def whole_model(tasks: int, dtype: torch.dtype) -> list[tuple[str, list[torch.Tensor]]]:

@@ -57,6 +57,8 @@ CORES = {
     "mostly zero": lambda seed: matrix(150, 140, seed, 0.02),
     "tiny": lambda seed: 1e-150 * long_tail(seed),
     "zero": lambda seed: torch.zeros(150, 140, dtype=torch.float64),
+    "one bucket": lambda seed: torch.ones(150, 140, dtype=torch.float64),
+    "edges of buckets": lambda seed: 2.0 ** matrix(150, 140, seed).mul(4).round(),
 }
 
 
@@ -90,6 +92,10 @@ def test_selection_breaks_ties_in_row_major_order():
     assert bool(kept[7_000:].all())
     assert bool(kept[:501].all())
     assert int(kept.sum()) == 13_501
+
+
+def test_a_share_that_is_met_exactly_keeps_no_more():
+    assert prune_to_energy(torch.ones(1, 4, dtype=torch.float64), 0.5).tolist() == [[1.0, 1.0, 0.0, 0.0]]
 
 
 def test_what_is_rounding_counts_as_zero():

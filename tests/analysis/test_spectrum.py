@@ -67,6 +67,8 @@ def test_thresholds_that_are_met_exactly():
     """Two equal values hold half each: the first one reaches a half, and is within it."""
     pair = torch.ones(2, dtype=torch.float64)
     assert rank_reaching(pair, 0.5, 2.0) == smallest_rank_reaching(pair, 0.5) == largest_rank_within(pair, 0.5) == 1
+    beyond_rounding = torch.tensor([1.0, 1e-9], dtype=torch.float64)
+    assert smallest_rank_reaching(beyond_rounding, 1.0) == largest_rank_within(beyond_rounding, 1.0) == 2
     assert knee(pair[:1], 2.0, 2) == knee(pair) == (1, 0.5)
     assert stable_rank(torch.tensor([2.0, 0.0], dtype=torch.float64)) == 1.0
 
