@@ -82,6 +82,6 @@ def _orthonormal(
         return residual[:, :0], residual.new_zeros(0)
     vectors, values, _ = torch.linalg.svd(residual, full_matrices=False)
     reference = torch.cat([values.new_full((1,), scale), values])
-    rank = min(max(numerical_rank(reference, max(residual.shape), dtype) - 1, 0), residual.shape[0])
+    rank = max(numerical_rank(reference, max(residual.shape), dtype) - 1, 0)
     vectors = vectors[:, :rank]
     return vectors * positive_signs(vectors), values[:rank]

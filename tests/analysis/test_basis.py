@@ -115,6 +115,25 @@ def test_the_anchored_basis_leads_with_the_anchor():
     assert not found.clustered.any()
 
 
+@pytest.mark.parametrize("anchor", [0, 1, 2])
+def test_the_anchored_basis_spans_any_number_of_tasks(anchor):
+    """Each task is its coordinates, and what is added holds all others outside the anchor, strongest first."""
+    spaces = [orthonormal(30, rank, seed) for seed, rank in enumerate((4, 3, 5))]
+    values = [decaying(rank) for rank in (4, 3, 5)]
+    found = anchored_basis(spaces, values, anchor)
+    assert torch.equal(found.vectors[:, : spaces[anchor].shape[1]], spaces[anchor])
+    assert identity_error(found.vectors) <= 1e-12
+    assert found.rank == 12
+    for space, coordinates in zip(spaces, found.coordinates, strict=True):
+        assert relative(found.vectors @ coordinates, space) <= 1e-12
+    assert bool((found.strengths[spaces[anchor].shape[1] :].diff() < 0).all())
+
+
+def test_a_single_direction_is_added_to_an_anchor_without_any():
+    found = anchored_basis([torch.zeros(1, 0).double(), torch.ones(1, 1).double()], [decaying(0), decaying(1)], 0)
+    assert found.vectors.tolist() == [[1.0]]
+
+
 def test_nothing_is_added_for_a_task_inside_the_anchor():
     axes = orthonormal(12, 6, 1)
     found = anchored_basis([axes, axes[:, 2:5]], [decaying(6), decaying(3)], 0)

@@ -88,6 +88,10 @@ def test_the_four_blocks_are_the_energy_of_the_appendix():
     shares = [found.both_shared, found.output_shared, found.input_shared, found.none_shared]
     assert shares == pytest.approx(blocks, abs=1e-12)
     assert sum(shares) == pytest.approx(1.0)
+    small = subspace_overlap(first, truncated_svd(1e-3 * two, 1.0))
+    assert small.none_shared == pytest.approx(found.none_shared), "shares do not depend on the size"
+    nothing = subspace_overlap(first, truncated_svd(torch.zeros(24, 18), 1.0))
+    assert (nothing.both_shared, nothing.none_shared) == (0.0, 0.0)
 
 
 def test_weights_of_a_merge_go_to_their_parts():
