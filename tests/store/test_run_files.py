@@ -94,6 +94,20 @@ def test_short_writes_are_continued(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert (tmp_path / "x").read_bytes() == bytes(range(100))
 
 
+def test_what_was_staged_can_be_read_before_it_is_published(tmp_path: Path) -> None:
+    """HDF5 reads back what it wrote of its own tables."""
+    with files.StagedFile(tmp_path / "x") as staged:
+        staged.write(b"0123456789")
+        assert staged.seek(-4, os.SEEK_END) == 6
+        assert staged.read() == b"6789"
+        assert staged.seek(2) == staged.tell() == 2
+        buffer = bytearray(3)
+        assert (staged.readinto(buffer), bytes(buffer)) == (3, b"234")
+        assert staged.seek(1, os.SEEK_CUR) == 6
+        assert staged.read(100) == b"6789", "not beyond the end"
+        assert staged.readinto(bytearray(2)) == 0
+
+
 def test_an_interrupt_while_writing_is_raised_when_published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupted(*_args: object) -> int:
         raise KeyboardInterrupt
