@@ -12,8 +12,10 @@ DEV := $(VENV)/.dev
 
 # AUDIT=1 lets `make check` ask pypi.org for known vulnerabilities too: that names every package, so it is asked for.
 AUDIT ?=
+# LOCK=1 installs the files of .ci/lock.txt first, hashes checked, where it is for this Python and machine: what CI does.
+LOCK ?=
 
-.PHONY: help demo demo-train test check lint format bench soak fuzz coverage mutants audit clean
+.PHONY: help demo demo-train test check lint format bench soak fuzz coverage mutants lock audit clean
 
 help:
 	@echo "make demo        analyse the demo family, merge it twice, evaluate, open the terminal interface"
@@ -22,6 +24,7 @@ help:
 	@echo "make fuzz        look for bytes that our readers do not foresee, a minute for each kind of file (Linux)"
 	@echo "make coverage    run the tests and print which lines and branches of analysis and store they miss"
 	@echo "make mutants     change analysis line by line and see whether its tests notice; takes hours (MUTANTS=\"analysis.prune*\")"
+	@echo "make lock        renew .ci/lock.txt, the files with hashes that CI installs"
 	@echo "make audit       ask pypi.org for known vulnerabilities of what is installed"
 	@echo "make check       format, lint, types, imports and tests: what CI runs (AUDIT=1: and the audit)"
 	@echo "make demo-train  train the demo family again (about half an hour on two cores)"
@@ -32,6 +35,7 @@ $(RUNTIME): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "globa-tui needs Python 3.11 or newer; this is $$($(PYTHON) --version). Set PYTHON=python3.12, say." >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
+	$(if $(LOCK),.ci/install $(BIN))
 	$(BIN)/pip install --quiet --disable-pip-version-check $(TORCH)
 	$(BIN)/pip install --quiet --disable-pip-version-check -e .
 	@touch $@
@@ -80,6 +84,9 @@ lint: $(DEV)
 	$(BIN)/mypy
 	$(BIN)/basedpyright
 	$(BIN)/lint-imports
+
+lock: $(DEV)
+	$(BIN)/python .ci/lock "$(TORCH)"
 
 audit: $(DEV)
 	.ci/audit $(BIN)
