@@ -11,7 +11,18 @@ import pytest
 
 from tests.cli.records import make_run
 
-HEAVY = {"torch", "textual", "h5py", "transformers", "numpy", "rich", "scipy", "huggingface_hub", "safetensors"}
+HEAVY = {
+    "torch",
+    "matplotlib",
+    "textual",
+    "h5py",
+    "transformers",
+    "numpy",
+    "rich",
+    "scipy",
+    "huggingface_hub",
+    "safetensors",
+}
 COMMANDS = (
     *(
         "inspect",

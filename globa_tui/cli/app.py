@@ -21,6 +21,7 @@ from globa_tui.cli import (
     open,
     pack,
     pause,
+    report,
     represent,
     resume,
     show,
@@ -68,6 +69,7 @@ _add(inspect.inspect, "inspect", inspect.EXAMPLE)
 _add(open.open_run, "open", open.EXAMPLE)
 _add(analyze.analyze, "analyze", analyze.EXAMPLE)
 _add(show.show, "show", show.EXAMPLE)
+_add(report.report, "report", report.EXAMPLE)
 _add(represent.represent, "represent", represent.EXAMPLE)
 _add(merge.merge, "merge", merge.EXAMPLE)
 _add(check.check, "check", check.EXAMPLE)

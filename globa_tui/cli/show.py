@@ -64,9 +64,10 @@ def show(
     (above 0) or holds back (below 0) each of the two. docs/metrics.md has the equations.
     """
     from globa_tui.cli import layers, tables
+    from globa_tui.cli.exports import csv_text, json_text
     from globa_tui.cli.findings import print_findings
     from globa_tui.cli.one_layer import layer_sheet
-    from globa_tui.cli.runs import reading, run_document
+    from globa_tui.cli.runs import reading
     from globa_tui.diagnostics import UsageError
     from globa_tui.findings import findings_of
     from store.run import Run, read_result
@@ -85,16 +86,11 @@ def show(
         records = opened.records()
         shown = records if layer is None else [_find(records, layer)]
         if as_json:
-            document = layers.document(run_document(opened, records), shown)
-            document["representation"] = read_result(opened.path)
-            found = findings_of(opened.manifest, records, document["representation"])
-            document["findings"] = [layers.finite(finding.to_dict()) for finding in found]
-            sys.stdout.write(layers.document_text(document))
+            sys.stdout.write(json_text(opened, shown))
         elif findings:
             print_findings(findings_of(opened.manifest, records, read_result(opened.path)))
         elif as_csv:
-            tasks = sum(source.get("role") != "base" for source in opened.manifest["sources"])
-            sys.stdout.write(tables.csv_text(*layers.csv_rows(shown, tasks)))
+            sys.stdout.write(csv_text(opened, shown))
         elif layer is not None:
             tables.show_table(layer_sheet(shown[0], _pairs(opened)))
         else:

@@ -75,6 +75,7 @@ def read_states(folder: Path, index: int) -> tuple[Record, dict[str, np.ndarray[
 def write_result(folder: Path, result: Mapping[str, Any], models: int) -> None:
     """Write what was derived from the hidden states of the first so many models, and remove those of others."""
     path = folder / REPRESENTATION / RESULT
+    files.make_folder(path.parent)
     files.write_atomic(path, json.dumps(result, allow_nan=False).encode())
     kept = {states_file(folder, index).name for index in range(models)}
     for other in sorted(path.parent.glob("*.h5")):
