@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 EXAMPLE = """
 globa-tui report math-code -o report.html --recipe recipe.yaml
-globa-tui report math-code --format md > report.md
+globa-tui report math-code -o report.md
 globa-tui report math-code --plots figures
 """
 
@@ -44,7 +44,7 @@ def report(
     quiet: QuietOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Write what the analysis found as one HTML file, Markdown, CSV or JSON.
+    """Write the findings as an HTML page, Markdown, CSV or JSON.
 
     The HTML file needs nothing else: it opens offline, loads nothing, sorts, prints and follows a dark desktop.
     """

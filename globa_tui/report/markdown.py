@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from globa_tui.aggregate import compared_pairs
 from globa_tui.cli.layers import layer_table
 from globa_tui.cli.tables import Table
 from globa_tui.diagnostics import printable
@@ -19,6 +20,7 @@ _SIGNS = re.compile(r"([\\`*_{}\[\]<>#|~$&])")
 def markdown(run: Run, recipe: str | None = None) -> str:
     """The report as one Markdown text; names are escaped, so that none of them is taken for markup."""
     records = run.records()
+    pairs = compared_pairs(run.manifest["settings"], len(run.manifest["sources"]) - 1)
     sources = [_text(source.get("source")) for source in run.manifest["sources"]]
     parts = [f"# {_text(run.path.name)}", f"Base {sources[0]}; fine-tunes {', '.join(sources[1:])}."]
     representation = read_result(run.path)
@@ -38,7 +40,7 @@ def markdown(run: Run, recipe: str | None = None) -> str:
 
         parts += ["## Hidden states", _from(model_table(representation)), _from(pair_table(representation))]
         parts += [_text(one) for one in sentences(representation)]
-    parts += ["## Layers", _from(layer_table(records))]
+    parts += ["## Layers", _from(layer_table(records, pairs))]
     if recipe is not None:
         parts += ["## Recipe", _block(recipe)]
     return "\n\n".join(parts) + "\n"
