@@ -15,7 +15,7 @@ AUDIT ?=
 # LOCK=1 installs the files of .ci/lock.txt first, hashes checked, where it is for this Python and machine: what CI does.
 LOCK ?=
 
-.PHONY: help demo demo-train test check lint format bench soak fuzz coverage mutants lock audit clean
+.PHONY: help demo demo-train demo-sweep test check lint format bench soak fuzz coverage mutants lock audit clean
 
 help:
 	@echo "make demo        analyse the demo family, merge it twice, evaluate, open the terminal interface"
@@ -28,6 +28,7 @@ help:
 	@echo "make audit       ask pypi.org for known vulnerabilities of what is installed"
 	@echo "make check       format, lint, types, imports and tests: what CI runs (AUDIT=1: and the audit)"
 	@echo "make demo-train  train the demo family again (about half an hour on two cores)"
+	@echo "make demo-sweep  tune a merge of the demo family and test it on data apart; renew docs/sweep-demo.md"
 	@echo "make bench       measure speed and memory as ratios (BENCH_ARGS=--full for the large ones)"
 	@echo "make format      format the code"
 
@@ -50,6 +51,9 @@ demo: $(RUNTIME)
 demo-train: $(RUNTIME)
 	$(BIN)/python -m demo.train
 	$(BIN)/python -m demo.table
+
+demo-sweep: $(DEV)
+	$(BIN)/python -m demo.sweep
 
 test: $(DEV)
 	$(BIN)/python -m pytest $(PYTEST_ARGS)

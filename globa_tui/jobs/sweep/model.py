@@ -208,25 +208,25 @@ class _Factors:
         self._entries = [self._read(arrays, task) for task in range(1, tasks + 1)]
         self._cores = PatternCores(self._entries, anchor, self._shape)
         self._keep = keep
-        self._deltas: dict[str, torch.Tensor] = {}
+        self._deltas: torch.Tensor | None = None
 
     def merged(self, coefficients: Mapping[str, float], eta: tuple[float, ...] | None) -> torch.Tensor:
         """The merged weight in the working precision."""
         weight = self.base.to(self._dtype)
         if self._keep and eta is None:
-            for pattern in self._cores.present():
-                if coefficients[pattern] != 0.0:
-                    weight = weight.add(self._delta(pattern), alpha=coefficients[pattern])
-            return weight
+            present = self._cores.present()
+            values = torch.tensor([coefficients[pattern] for pattern in present], dtype=weight.dtype)
+            # One pass over all deltas: the sum is bound by memory.
+            return torch.addmv(weight.flatten(), self._kept(present).T, values.to(weight.device)).view_as(weight)
         cores = self._cores if eta is None else self._pruned(eta)
         return weight + self._product(cores.weighted(coefficients))
 
-    def _delta(self, pattern: str) -> torch.Tensor:
-        """The delta of one pattern at 1, made when it is first needed."""
-        if pattern not in self._deltas:
-            alone = {name: float(name == pattern) for name in PATTERNS}
-            self._deltas[pattern] = self._product(self._cores.weighted(alone))
-        return self._deltas[pattern]
+    def _kept(self, present: Sequence[str]) -> torch.Tensor:
+        """The deltas of the patterns at 1, one to a row, made when they are first needed."""
+        if self._deltas is None:
+            alone = ({name: float(name == pattern) for name in PATTERNS} for pattern in present)
+            self._deltas = torch.stack([self._product(self._cores.weighted(one)).flatten() for one in alone])
+        return self._deltas
 
     def _product(self, core: torch.Tensor) -> torch.Tensor:
         return merged_delta(self._left.to(self._dtype), core, self._right.to(self._dtype))
