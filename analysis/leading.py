@@ -65,7 +65,7 @@ def strongest_triplets(matrix: Float[Tensor, "rows cols"], near: Float[Tensor, "
 def _strongest(
     matrix: Float[Tensor, "rows cols"], near: Float[Tensor, "cols size"], count: int, scale: float
 ) -> Triplets:
-    if min(matrix.shape) < SMALLEST_SIDE:
+    if min(matrix.shape) < max(SMALLEST_SIDE, 4 * near.shape[1]):
         left, values, right = torch.linalg.svd(matrix.double() / scale, full_matrices=False)
         kept = min(count, int((values > 1e-6 * values[0]).sum()))
         return Triplets(left[:, :kept], values[:kept] * scale, right.mT[:, :kept])

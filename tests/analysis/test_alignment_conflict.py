@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 
 from analysis import conflict
 from analysis.alignment import rank_alignment
-from analysis.conflict import ConflictSums, conflict_sums
+from analysis.conflict import ConflictSums, conflict_of_matrices, conflict_sums
 from analysis.decompose import truncated_svd
+from analysis.product import Product
 from tests.analysis.matrices import decaying, gaussian, orthonormal, with_spectrum
 
 
@@ -85,3 +86,40 @@ def test_nothing_moved_has_no_ratios():
     same = conflict_sums(*(torch.ones(3),) * 3)
     assert (same.magnitude_change_ratio, same.cosine, same.sign_change_ratio) == (None, None, 0.0)
     assert ConflictSums().sign_change_ratio is None
+
+
+def test_equal_tasks_have_no_conflict_and_opposite_ones_only_that():
+    base, tau = gaussian(6, 8, 1), gaussian(6, 8, 2)
+    same, opposite = conflict_sums(base, base + tau, base + tau), conflict_sums(base, base + tau, base - tau)
+    assert (same.magnitude_change_ratio, same.sign_change_ratio, same.conflicting_magnitude_change_ratio) == (0, 0, 0)
+    assert same.cosine == pytest.approx(1.0)
+    assert opposite.magnitude_change_ratio == pytest.approx(1.0)
+    assert opposite.sign_change_ratio == 1.0
+    assert opposite.conflicting_magnitude_change_ratio == pytest.approx(1.0)
+    assert opposite.cosine == pytest.approx(-1.0)
+
+
+def test_factors_give_the_cosine_without_their_entries():
+    """The other metrics are unknown, not zero, and do not disturb the sums of other matrices."""
+    base = gaussian(12, 10, 1)
+    products = [Product(gaussian(12, 2, seed), gaussian(2, 10, seed + 5)) for seed in (2, 3)]
+    dense = conflict_sums(base, *(base + product.dense(torch.float64) for product in products))
+    found = conflict_of_matrices(base, *products)
+    assert found.cosine == pytest.approx(dense.cosine)
+    assert (found.magnitude_change_ratio, found.sign_change_ratio, found.entries) == (None, None, 0)
+    assert (found + dense).sign_change_ratio == dense.sign_change_ratio
+    assert conflict_of_matrices(base, products[0], None).cosine is None
+    assert conflict_of_matrices(base, None, None) == ConflictSums()
+
+
+@pytest.mark.parametrize("chunk", [7, 1 << 15])
+def test_factors_against_a_whole_matrix_are_formed_row_by_row(monkeypatch, chunk):
+    monkeypatch.setattr(conflict, "CHUNK", chunk)
+    base, tuned = gaussian(12, 10, 1), gaussian(12, 10, 4)
+    adapter = Product(gaussian(12, 2, 2), gaussian(2, 10, 3))
+    found = conflict_of_matrices(base, adapter, tuned)
+    wanted = conflict_sums(base, base + adapter.dense(torch.float64), tuned)
+    assert found.entries == 120
+    assert found.magnitude_change_ratio == pytest.approx(wanted.magnitude_change_ratio)
+    assert found.sign_change_ratio == wanted.sign_change_ratio
+    assert found.cosine == pytest.approx(wanted.cosine)

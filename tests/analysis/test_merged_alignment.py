@@ -1,0 +1,128 @@
+"""Cross-influence, full coefficients and the alignment index, against equations 3–8 written out."""
+
+import numpy as np
+import pytest
+import torch
+
+from analysis import leading
+from analysis.cross_influence import cross_influences, direction_images
+from analysis.leading import strongest_triplets
+from analysis.merged_alignment import alignment_of_products, merged_alignment
+from analysis.product import Product
+from tests.analysis.matrices import decaying, gaussian, orthonormal, with_spectrum
+from tests.reference import alignmerge
+
+SHAPE = 24, 18
+
+
+def tasks(count: int) -> list[torch.Tensor]:
+    return [with_spectrum(*SHAPE, decaying(18), seed) for seed in range(1, count + 1)]
+
+
+@pytest.mark.parametrize("ratio", ["damped", "exact"])
+@pytest.mark.parametrize("count", [2, 4])
+def test_influence_is_the_equation_in_every_direction(ratio, count):
+    taus = tasks(count)
+    found = merged_alignment(sum(taus), taus)
+    u, s, vt = np.linalg.svd(sum(taus).numpy())
+    assert found.values.tolist() == pytest.approx(s)
+    assert found.share == pytest.approx(1.0)
+    matrix = getattr(found, ratio)
+    assert matrix.diagonal().numpy() == pytest.approx(1.0)
+    for r in range(18):
+        for i, j in ((0, 1), (1, 0), (count - 1, 0)):
+            wanted = alignmerge.cross_influence(taus[i].numpy(), taus[j].numpy(), u[:, r], vt[r], ratio)
+            assert float(matrix[i, j, r]) == pytest.approx(wanted, rel=1e-8)
+
+
+@pytest.mark.parametrize("scale", [1.0, 0.4])
+def test_coefficients_are_equation_7_for_any_merge(scale):
+    """The plain sum has η = 1; another merge of the same task vectors another η."""
+    taus = tasks(3)
+    merged = scale * (taus[0] + 0.5 * taus[1] + taus[2])
+    found = merged_alignment(merged, taus)
+    deltas = [tau.numpy() for tau in taus]
+    assert found.coefficients.numpy() == pytest.approx(
+        alignmerge.full_coefficients(deltas, merged.numpy(), "damped"), rel=1e-6
+    )
+    assert found.exact_coefficients.numpy() == pytest.approx(
+        alignmerge.full_coefficients(deltas, merged.numpy(), "exact"), rel=1e-6
+    )
+    assert merged_alignment(sum(taus), taus).scale.tolist() == pytest.approx([1.0] * 18)
+
+
+def test_one_task_alone_is_undisturbed():
+    """SAI = 0 for K = 1, and scaling the merge by c makes it c − 1."""
+    (tau,) = tasks(1)
+    assert merged_alignment(tau, [tau]).signed_index.numpy() == pytest.approx(0.0, abs=1e-9)
+    assert merged_alignment(0.7 * tau, [tau]).signed_index.numpy() == pytest.approx(-0.3)
+
+
+def test_tasks_in_spaces_of_their_own_do_not_touch():
+    """Orthogonal task vectors: no influence, index 0 for the owner of a direction; equal ones: influence 1, index 1."""
+    left, right = orthonormal(24, 8, 1), orthonormal(18, 8, 2)
+    values = torch.tensor([8.0, 7.0, 6.0, 5.0])
+    one, two = (left[:, :4] * values) @ right[:, :4].T, (left[:, 4:] * (values - 0.5)) @ right[:, 4:].T
+    found = merged_alignment(one + two, [one, two])
+    assert found.damped[0, 1].numpy() == pytest.approx(0.0, abs=1e-12)
+    assert found.signed_index[0, 0] == pytest.approx(0.0, abs=1e-12)
+    same = merged_alignment(2 * one, [one, one])
+    assert same.damped[0, 1].numpy() == pytest.approx(1.0)
+    assert same.mean(same.signed_index).tolist() == pytest.approx([1.0, 1.0])
+
+
+def test_a_task_without_a_part_in_a_direction_has_no_quotient():
+    one, two = tasks(2)
+    images = [direction_images(tau, torch.eye(24).double()[:, :1], torch.eye(18).double()[:, :1]) for tau in (one, two)]
+    none = direction_images(0 * one, torch.eye(24).double()[:, :1], torch.eye(18).double()[:, :1])
+    found = cross_influences([images[0], none], "damped")
+    assert found[1].flatten().tolist() == [0.0, 0.0]
+    assert found[0, 1].item() == 0.0
+    assert merged_alignment(0 * one, [one, -one]).values.numel() == 0
+
+
+def test_factors_are_never_multiplied_out_and_say_the_same():
+    products = [Product(gaussian(24, 3, seed), gaussian(3, 18, seed + 10)) for seed in (1, 2)]
+    dense = [product.dense(torch.float64) for product in products]
+    fast, slow = alignment_of_products(products), merged_alignment(dense[0] + dense[1], dense)
+    assert len(fast.values) == 6
+    assert fast.values.tolist() == pytest.approx(slow.values[:6].tolist())
+    assert fast.coefficients.numpy() == pytest.approx(slow.coefficients[:, :6].numpy(), rel=1e-6)
+    assert fast.share == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_the_iteration_finds_what_a_full_decomposition_finds(monkeypatch, known):
+    monkeypatch.setattr(leading, "SMALLEST_SIDE", 64)
+    taus = [with_spectrum(320, 300, torch.arange(1.0, 301.0) ** -0.9, seed) for seed in (1, 2)]
+    total = 1e20 * (taus[0] + taus[1])
+    monkeypatch.setattr(leading, "SMALLEST_BLOCK", 24)
+    near = torch.cat([torch.linalg.svd(tau)[2][:12].mT for tau in taus], 1) if known else total[:0].mT
+    found = strongest_triplets(total, near, 12)
+    u, s, vt = np.linalg.svd(total.numpy())
+    assert found.rank == 12
+    assert found.values.tolist() == pytest.approx(s[:12])
+    assert np.abs((found.left.numpy() * u[:, :12]).sum(0)) == pytest.approx(1.0, abs=1e-7)
+    assert np.abs((found.right.numpy().T * vt[:12]).sum(1)) == pytest.approx(1.0, abs=1e-7)
+
+
+def test_directions_that_are_not_determined_are_left_out(monkeypatch):
+    """A cluster of equal values behind five others: the five are found, the cluster has no directions to tell."""
+    monkeypatch.setattr(leading, "SMALLEST_SIDE", 64)
+    monkeypatch.setattr(leading, "SMALLEST_BLOCK", 8)
+    values = torch.cat([torch.tensor([9.0, 8.0, 7.0, 6.0, 5.0]), torch.linspace(1.0, 0.9, 115)])
+    matrix = with_spectrum(150, 120, values, 1)
+    found = strongest_triplets(matrix, matrix[:0].mT, 12)
+    assert found.rank == 5
+    assert found.values.tolist() == pytest.approx([9.0, 8.0, 7.0, 6.0, 5.0])
+
+
+def test_a_rank_below_the_block_is_found_whole(monkeypatch):
+    monkeypatch.setattr(leading, "SMALLEST_SIDE", 64)
+    monkeypatch.setattr(leading, "SMALLEST_BLOCK", 10)
+    matrix = gaussian(120, 3, 1) @ gaussian(3, 90, 2)
+    found = strongest_triplets(matrix.float(), matrix[:0].mT, 32)
+    assert found.rank == 3
+    assert found.values.tolist() == pytest.approx(np.linalg.svd(matrix.numpy())[1][:3].tolist(), rel=1e-6)
+    overflown = torch.full((90, 90), float("inf"))
+    assert strongest_triplets(overflown, overflown[:0].mT, 4).rank == 0
