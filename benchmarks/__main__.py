@@ -14,7 +14,7 @@ from pathlib import Path
 
 import torch
 
-from benchmarks import layers, memory, programs, sweep
+from benchmarks import layers, memory, metrics, programs, sweep
 from benchmarks.measure import Row, table
 
 OUT = Path(__file__).parents[1] / "out" / "benchmarks.json"
@@ -30,6 +30,8 @@ def rows(full: bool, threads: int) -> Iterator[Row]:
             yield layers.against_authors(size, spectrum, rounds)
         for spectrum in spectra:
             yield layers.against_floor(size, spectrum, rounds + 1)
+        for spectrum in spectra:
+            yield metrics.added(size, spectrum, rounds + 1)
     if not full:
         yield layers.against_floor(2048, layers.DECAYING, 1)
     yield layers.factors(4096 if full else 1024, 3)
