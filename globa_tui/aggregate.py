@@ -66,7 +66,7 @@ def _group(records: Sequence[Record], anchor: int, tasks: int) -> dict[str, Any]
         "relative_size": [math.sqrt(energy / base) if base > 0 else None for energy in energies],
         "knee_energy": [_knee(records, task) for task in range(tasks)],
         "pairs": pairs,
-        "sum": _sum(records, tasks),
+        "sum": summed_alignment(records, tasks),
     }
     if tasks > 2:
         found["union"] = _unions(records, tasks)
@@ -175,8 +175,8 @@ def _knee(records: Sequence[Record], task: int) -> float | None:
     return _mean_of([(value, norm**2) for value, norm in points if value is not None and norm is not None])
 
 
-def _sum(records: Sequence[Record], tasks: int) -> dict[str, Any] | None:
-    """The sum of the task vectors, every layer weighted with the energy of its leading directions."""
+def summed_alignment(records: Sequence[Record], tasks: int) -> dict[str, Any] | None:
+    """What a merge does to its tasks (`sum` of records), layers weighted with the energy of their directions."""
     found = [record["sum"] for record in records if (record.get("sum") or {}).get("directions")]
     if not found:
         return None

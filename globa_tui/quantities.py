@@ -194,6 +194,9 @@ def page() -> str:
         "the anchor (`--anchor`), *task 2* the fine-tune that is compared with it. Lists per task follow the order of",
         "the fine-tunes. Null, or a missing key, is a number that is not known; see [store.md](store.md) for when.",
         "",
+        "`globa-tui show RUN --by kind|block|model` takes layers together, `--what-if` adds up `patterns` at other",
+        "thresholds, and `globa-tui check OUT --alignment` has `sum.sai` for any merged model instead of the plain sum.",
+        "",
         "| number | unit | meaning | source |",
         "| --- | --- | --- | --- |",
     ]

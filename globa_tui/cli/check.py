@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 EXAMPLE = """
 globa-tui check merged
 globa-tui check merged --against ./base ./ft1 ./ft2 --json
+globa-tui check merged --alignment
 """
 
 
@@ -32,9 +33,19 @@ def check(
             help="Base it was made of, with its fine-tunes after it.  [default: its recipe's]",
         ),
     ] = None,
+    alignment: Annotated[
+        bool,
+        typer.Option(
+            "--alignment", help="Only: how far it amplifies or holds back each fine-tune (SAI).", show_default=False
+        ),
+    ] = False,
     as_json: opt.JsonOption = False,
 ) -> int:
-    """Look for faults in a merged model."""
+    """Look for faults in a merged model.
+
+    With --alignment, of any method or program: per matrix, in its up to 32 strongest directions, the signed alignment
+    index of each fine-tune; 0 undisturbed, above 0 amplified, below 0 held back.
+    """
     import json
 
     from globa_tui.cli.layers import finite
@@ -47,12 +58,42 @@ def check(
     if not out.exists():
         msg = f"{out}: no such folder; name a merged model"
         raise UsageError(msg)
-    report = check_output(out, (against, *(sources or ())) if against is not None else ())
+    named = (against, *(sources or ())) if against is not None else ()
+    if alignment:
+        _alignment(out, named, as_json=as_json)
+        return ExitCode.DONE
+    report = check_output(out, named)
     if as_json:
         print(json.dumps({"schema": 1, **finite(report.to_dict())}, allow_nan=False))
     else:
         print_report(report)
     return ExitCode.FAILED if report.failed else ExitCode.DONE
+
+
+def _alignment(out: Path, against: tuple[str, ...], *, as_json: bool) -> None:
+    import json
+
+    from globa_tui.cli.layers import finite
+    from globa_tui.cli.tables import Table, show_table
+    from globa_tui.jobs.output_alignment import output_alignment
+
+    found = output_alignment(out, against)
+    if as_json:
+        print(json.dumps({"schema": 1, "output": str(out), "alignment": finite(found)}, allow_nan=False))
+        return
+
+    def texts(values: list[float | None] | None) -> list[str]:
+        return ["/".join("-" if value is None else f"{value:+.2f}" for value in values or []) or "-"]
+
+    rows = [
+        [layer["name"], str(layer["directions"]), f"{100 * layer['share']:.1f}", *texts(layer.get("sai")),
+         *texts(layer.get("sai_first"))]
+        for layer in found["layers"]
+    ]  # fmt: skip
+    means = found["model"] or {}
+    total = [f"{len(rows)} matrices, energy-weighted", "", "", *texts(means.get("sai")), *texts(means.get("sai_first"))]
+    columns = ["layer", "directions", "energy %", "SAI", "SAI 1st"]
+    show_table(Table(columns, rows, total, frozenset({"layer"}), wraps=frozenset({"layer"})))
 
 
 def print_report(report: CheckReport) -> None:

@@ -103,7 +103,7 @@ def check_output(
     """
     merged = open_checkpoint(str(out))
     items = [CheckItem("files", "passed", f"{len(merged.tensors):,} tensors, {merged.nbytes:,} bytes")]
-    sources, found_vocab = (against, "base") if against else _recorded(out)
+    sources, found_vocab = (against, "base") if against else recorded_sources(out)
     index: Index | None = None
     if sources:
         index = open_index(sources[0], sources[1:], vocab=vocab or found_vocab)
@@ -125,7 +125,7 @@ def check_output(
     return CheckReport(str(out), tuple(items), moved)
 
 
-def _recorded(out: Path) -> tuple[tuple[str, ...], str]:
+def recorded_sources(out: Path) -> tuple[tuple[str, ...], str]:
     """Sources and vocabulary that the recipe in the folder names, where they are on this machine."""
     path = out / "globa_recipe.yaml"
     try:

@@ -11,6 +11,7 @@ import torch
 from analysis.components import type_picture
 from analysis.conflict import ConflictSums
 from analysis.layer import LayerAnalysis
+from analysis.merged_alignment import MergedAlignment
 from analysis.pair import PairAnalysis
 from analysis.what_if import PATTERNS
 from store.run import Array
@@ -172,9 +173,8 @@ def _what_if_array(pair: PairAnalysis) -> Array:
     return Array(numpy(both), "none", about, ("count or energy", "anchor_eta", "eta", "pattern"))
 
 
-def merged_scalars(result: LayerAnalysis) -> Record:
-    """What the sum of the task vectors does to each of them, in its leading directions; see docs/store.md."""
-    found = result.merged
+def merged_scalars(found: MergedAlignment) -> Record:
+    """What a merge, here the sum, does to each task vector in its leading directions; see docs/store.md."""
     if not len(found.values):
         return {"directions": 0, "share": found.share, "energy": 0.0}
     index = found.signed_index

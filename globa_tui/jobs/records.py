@@ -40,7 +40,7 @@ def layer_record(layer: Layer, result: LayerAnalysis, anchor: int, seconds: floa
             "cross": result.parts.cross.tolist(),
             "task_energy": list(result.parts.task_energy),
         },
-        "sum": merged_scalars(result),
+        "sum": merged_scalars(result.merged),
     }
 
 
