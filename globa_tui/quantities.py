@@ -37,6 +37,7 @@ _LISTED = (
     Quantity("status", "", "done, pending, failed or skipped"),
     Quantity("error", "", "why the layer failed or was skipped"),
     Quantity("seconds", "s", "time the analysis took"),
+    Quantity("device", "", "where the layer was analysed"),
     Quantity("norm.base", _W, "Frobenius norm of the base weight"),
     Quantity("norm.task_vectors", _W, "Frobenius norm of each task vector (fine-tuned - base)", f"{_G}, eq. 1"),
     Quantity("relative_size", "share", "norm of each task vector over the norm of the base"),
