@@ -9,7 +9,7 @@ from __future__ import annotations
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -123,9 +123,9 @@ class Disk:
         """Write a text to a file that a person named; one that is there is replaced only on demand."""
         self._ask("recipe", lambda: [_write_text(place, text(), overwrite=overwrite)])
 
-    def check_output(self, out: Path, layers: list[Any], dtype: str | None) -> None:
-        """Look at the place where a merge would go."""
-        self._ask("merge", lambda: [check_output(out, layers, dtype)])
+    def check_output(self, out: Path, layers: list[Any], dtype: str | None, sources: Sequence[Any]) -> None:
+        """Look at the place where a merge would go, and at what it reads."""
+        self._ask("merge", lambda: [check_output(out, layers, dtype, sources)])
 
     def start_merge(self, recipe: Recipe, out: Path, *, allow_failed: bool = False, overwrite: bool = False) -> None:
         """Write the recipe under the name of the output, and start a merge job with it."""

@@ -123,8 +123,10 @@ class JobLink:
                 yield LogRead(kind, stream.read(LOG_TAIL).decode(errors="replace"))
 
 
-def check_output(out: Path, layers: Sequence[Mapping[str, Any]], dtype: str | None) -> OutputChecked:
-    """Whether a merge could write there: the path, the space it needs and the space there is."""
+def check_output(
+    out: Path, layers: Sequence[Mapping[str, Any]], dtype: str | None, sources: Sequence[Mapping[str, Any]] = ()
+) -> OutputChecked:
+    """Whether a merge could be done: its sources, the path it writes to, the space it needs and the space there is."""
     needed = 0
     for layer in layers:
         items = 1
@@ -137,7 +139,14 @@ def check_output(out: Path, layers: Sequence[Mapping[str, Any]], dtype: str | No
     free = shutil.disk_usage(parent).free if parent else None
     trouble = None
     there = out.exists() or out.is_symlink()
-    if there and (out.is_symlink() or not (out / "config.json").is_file()):
+    gone = [str(source["path"]) for source in sources if source.get("path") and not Path(str(source["path"])).exists()]
+    if gone:
+        more = f" and {len(gone) - 1} more" if len(gone) > 1 else ""
+        trouble = (
+            f"a merge reads the checkpoints, and {gone[0]}{more} cannot be found; "
+            "`globa-tui merge RUN -o OUT --base … --fine-tuned …` says where they are now"
+        )
+    elif there and (out.is_symlink() or not (out / "config.json").is_file()):
         trouble = f"{out} is already there and is no model; choose another name"
     elif free is not None and free < needed:
         trouble = f"not enough space: {size(needed)} needed, {size(free)} free in {parent}"

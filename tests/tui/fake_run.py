@@ -66,9 +66,9 @@ def manifest(blocks: int = 3, *, hostile: bool = False) -> dict[str, Any]:
     return {
         "versions": {},
         "sources": [
-            {"role": "base", "source": "models/llama-base", "path": "/models/llama-base", "files": []},
-            {"role": "fine_tuned", "source": "models/wizardmath", "path": "/models/wizardmath", "files": []},
-            {"role": "fine_tuned", "source": "models/code", "path": "/models/code", "files": []},
+            {"role": "base", "source": "models/llama-base", "path": "/", "files": []},
+            {"role": "fine_tuned", "source": "models/wizardmath", "path": "/", "files": []},
+            {"role": "fine_tuned", "source": "models/code", "path": "/", "files": []},
         ],
         "settings": SETTINGS,
         "layers": layers(blocks, hostile=hostile),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import threading
 from pathlib import Path
 from typing import Any
@@ -183,6 +184,30 @@ async def test_packed_run_shows_everything(whole_run: Path, tmp_path: Path) -> N
         await press(pilot, "4", "j", "right")
         assert "cannot be resumed" in await press(pilot, "5", "R")
     assert (tmp_path / "whole.h5.jobs" / "recipes" / "current.yaml").exists()
+
+
+async def test_a_packed_file_alone_in_the_world(whole_run: Path, tmp_path: Path) -> None:
+    """On another machine, without run and checkpoints: all but merging works, and that says what it lacks."""
+    manifest = json.loads((whole_run / "run.json").read_text())
+    for source in manifest["sources"]:
+        source["path"] = "/nowhere/model"
+    (whole_run / "run.json").write_text(json.dumps(manifest))
+    packed = tmp_path / "away" / "whole.h5"
+    packed.parent.mkdir()
+    pack(whole_run, packed, allow_incomplete=True)
+    shutil.rmtree(whole_run)
+    async with opened(packed, (120, 40)) as (app, pilot):
+        assert "22 of 23 layers" in screen_text(app)
+        assert "subspace overlap" in await press(pilot, "2")
+        page = await press(pilot, "3", "j", "enter", *["right_square_bracket"] * 4)
+        assert "strongest type of τ2 per tile" in page
+        assert "energy of fine-tune 2 kept" in await press(pilot, "4", "j", "right")
+        await press(pilot, "3", "escape", "X", "enter")
+        assert (tmp_path / "layers.csv").read_text().count("\n") == 27
+        text = " ".join((await press(pilot, "4", "M", "tab", "tab", "space")).split())
+        assert "a merge reads the checkpoints, and /nowhere/model and 2 more cannot be found" in text
+        assert "--fine-tuned" in text
+        assert "✔ ready" not in text
 
 
 # Starting

@@ -14,6 +14,8 @@ from types import TracebackType
 ROOT = Path(__file__).parents[2]
 FOREIGN = ("TMUX", "NO_COLOR", "COLUMNS", "LINES")
 """Not passed on; xdist sets COLUMNS and LINES, and Textual believes them."""
+QUIET = {"OMP_NUM_THREADS": "1"}
+"""Threads that wait for one another are slow where other tests run."""
 
 
 class Tmux:
@@ -35,7 +37,7 @@ class Tmux:
     def run(self, *arguments: object) -> None:
         """Start `globa-tui` with these arguments; its exit code is printed when it ends."""
         line = shlex.join([sys.executable, "-m", "globa_tui", *map(str, arguments)])
-        environment = {**os.environ, "PYTHONPATH": str(ROOT), "LC_ALL": "C.UTF-8", "TERM": "xterm-256color"}
+        environment = {**os.environ, "PYTHONPATH": str(ROOT), "LC_ALL": "C.UTF-8", "TERM": "xterm-256color", **QUIET}
         environment = {name: value for name, value in environment.items() if name not in FOREIGN}
         width, height = map(str, self._size)
         command = ["new-session", "-d", "-s", "test", "-x", width, "-y", height]
@@ -43,7 +45,7 @@ class Tmux:
 
     def run_in_shell(self, *arguments: object) -> None:
         """Start `globa-tui` from an interactive shell, which can stop and continue it."""
-        environment = {**os.environ, "PYTHONPATH": str(ROOT), "LC_ALL": "C.UTF-8", "TERM": "xterm-256color"}
+        environment = {**os.environ, "PYTHONPATH": str(ROOT), "LC_ALL": "C.UTF-8", "TERM": "xterm-256color", **QUIET}
         environment = {name: value for name, value in environment.items() if name not in FOREIGN}
         width, height = map(str, self._size)
         self._tmux("new-session", "-d", "-s", "test", "-x", width, "-y", height, "sh -i", environment=environment)

@@ -41,7 +41,6 @@ class MergeScreen(InspectScreen):
     def __init__(self) -> None:
         super().__init__()
         self._checked: OutputChecked | None = None
-        self._confirmed = False
 
     def compose_body(self) -> ComposeResult:
         with VerticalScroll(id="merge-form"):
@@ -103,11 +102,7 @@ class MergeScreen(InspectScreen):
     @on(Input.Submitted, "#merge-typed")
     def leave_line(self) -> None:
         """On to the button, so that one more enter starts, however soon it comes."""
-        if self._confirmed:
-            self.action_start()
-        elif self._ready:
-            # The focus moves later than a key that follows at once.
-            self._confirmed = True
+        if self._ready:
             self.query_one("#merge-start", Button).focus()
 
     @on(Button.Pressed, "#merge-start")
@@ -179,8 +174,8 @@ class MergeScreen(InspectScreen):
         out = self.out
         if out is not None and self.inspect.editor is not None:
             layers = list(self.inspect.model.manifest.get("layers") or ())
-            self.inspect.disk.check_output(out, layers, self.recipe.dtype)
-        self._checked, self._confirmed = None, False
+            self.inspect.disk.check_output(out, layers, self.recipe.dtype, self.inspect.model.sources)
+        self._checked = None
         self._show_check()
 
     def _show_check(self) -> None:
