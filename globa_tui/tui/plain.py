@@ -11,8 +11,9 @@ from textual.color import Color
 from textual.filter import LineFilter
 
 SIGNS = {
-    "●": "*", "‖": "=", "◌": "~", "↻": ">", "✔": "+", "✖": "x", "○": "o", "■": "#",
+    "●": "*", "‖": "|", "◌": "~", "↻": ">", "✔": "+", "✖": "x", "○": "o", "■": "#",
     "↑": "^", "↓": "v", "←": "<", "→": ">", "…": ".", "·": ".", "•": "*", "°": "o", "×": "x", "τ": "t", "‑": "-",
+    "σ": "s", "η": "h", "ᵀ": "'", "²": "2", "₁": "1",
     "▸": ">", "▶": ">", "▼": "v", "▲": "^", "◆": "&", "▀": "^", "▄": "_", "░": ".", "▒": ":", "▓": "%",
 }  # fmt: skip
 """Signs and what stands for them, each one cell wide; lines, blocks and braille follow by their code."""

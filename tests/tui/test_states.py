@@ -65,7 +65,7 @@ async def test_a_damaged_run_is_shown_as_it_was(partial_run: Path) -> None:
 
 def test_signs_have_plain_ones_of_their_width() -> None:
     assert {word: as_ascii(sign) for sign, word, _ in _WORDS.values()} == {
-        "NO JOB": "o", "STARTING": "~", "RUN": "*", "PAUSING": "~", "PAUSED": "=", "CANCELLING": "~", "CANCELLED": "#",
+        "NO JOB": "o", "STARTING": "~", "RUN": "*", "PAUSING": "~", "PAUSED": "|", "CANCELLING": "~", "CANCELLED": "#",
         "DONE": "+", "FAILED": "x", "DIED": "x", "LOST": "?",
     }  # fmt: skip
     assert as_ascii("╭─│ █▌▏ ⣿ 名é") == "+-| ##| . ???"

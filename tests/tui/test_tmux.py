@@ -69,7 +69,7 @@ def walk(terminal: Tmux) -> None:
     terminal.wait_for("target: blocks 0-3")
     terminal.keys("u")
     terminal.wait_for("Undone: ")
-    terminal.keys("t", "t")
+    terminal.keys("t")
     text = terminal.wait_for("target: whole model")
     assert "override" not in text
 

@@ -109,7 +109,7 @@ class LayersScreen(InspectScreen):
             text.append(f"sort {BY_KEY[self._sort_key].heading}{arrow} ")
         if self._stale:
             text.append("order is stale, s sorts ", "yellow")
-        text.append(f"{shown}/{total} {'tensors ' if self.size.width >= 76 and len(text) < 12 else ''}")
+        text.append(f"{shown}/{total} {'tensors ' if self.size.width >= 76 and not text.plain else ''}")
         return text
 
     def rows_shown(self) -> Sequence[int]:
