@@ -24,6 +24,7 @@ from globa_tui.tui.messages import (
     JobsChanged,
     LayerRead,
     LogRead,
+    NumbersReady,
     OutputChecked,
     RecipeOpened,
     RecipeRead,
@@ -34,6 +35,7 @@ from globa_tui.tui.messages import (
     TextWritten,
     Trouble,
 )
+from globa_tui.tui.metrics import BY_KEY
 from globa_tui.tui.model import RunModel
 from globa_tui.tui.screens import overview
 from globa_tui.tui.screens.base import InspectScreen, about, scopes_of
@@ -257,6 +259,19 @@ class InspectApp(App[int]):
         """Give an answer to the screens that may have asked."""
         for screen in self._screens():
             screen.show_answer(answer)
+
+    def prepare_numbers(self) -> None:
+        """Have the metrics that `m` and `b` show next computed ahead, where there are many layers."""
+        keys = list(BY_KEY)
+        here = keys.index(self.metric)
+        for key in (keys[(here + 1) % len(keys)], keys[here - 1]):
+            if not self.model.has_numbers(key):
+                self.disk.compute(key, list(self.model.records))
+
+    @on(NumbersReady)
+    def keep_numbers(self, ready: NumbersReady) -> None:
+        """Keep a metric until it is shown."""
+        self.model.take_numbers(ready.key, ready.records, ready.numbers)
 
     @on(TextWritten)
     def say_where(self, answer: TextWritten) -> None:

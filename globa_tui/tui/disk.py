@@ -9,7 +9,7 @@ from __future__ import annotations
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +18,15 @@ from textual.message import Message
 from globa_tui.diagnostics import exit_code, message
 from globa_tui.tui.follow import RunFollower
 from globa_tui.tui.joblink import JobLink, check_output
-from globa_tui.tui.messages import RecipeOpened, RecipeRead, Recovered, SweepRead, TextWritten, Trouble
+from globa_tui.tui.messages import (
+    NumbersReady,
+    RecipeOpened,
+    RecipeRead,
+    Recovered,
+    SweepRead,
+    TextWritten,
+    Trouble,
+)
 from globa_tui.tui.recipe_file import RECIPES, open_recipe, read_recipe, write_recipe
 
 if TYPE_CHECKING:
@@ -105,6 +113,13 @@ class Disk:
         """Read one layer's arrays; a later call replaces one that still waits."""
         self._wanted_layer = index
         self._ask("layer", lambda: [self._follower.layer(index)] if self._wanted_layer == index else None)
+
+    def compute(self, key: str, records: Sequence[Mapping[str, Any]]) -> None:
+        """Compute a metric of all layers, so that showing it later takes no time."""
+        from globa_tui.tui.metrics import BY_KEY
+
+        value = BY_KEY[key].value
+        self._ask("numbers", lambda: [NumbersReady(key, records, [value(record) for record in records])])
 
     def save_recipe(self, recipe: Recipe) -> None:
         """Keep the recipe beside the run; of several that wait only the last is written."""

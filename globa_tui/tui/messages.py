@@ -54,6 +54,15 @@ class LayerRead(Message):
 
 
 @dataclass
+class NumbersReady(Message):
+    """A metric of all layers, computed ahead from these records."""
+
+    key: str
+    records: Sequence[Mapping[str, Any]]
+    numbers: list[float | None]
+
+
+@dataclass
 class LogRead(Message):
     """The end of a job's log."""
 

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from globa_tui.tui.leaders import Leaders
 
 Record = Mapping[str, Any]
+MANY = 2_000
+"""Layers whose numbers take so long to compute that they are computed ahead."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +158,21 @@ class RunModel:
         if key not in self._numbers:
             self._numbers[key] = [BY_KEY[key].value(record) for record in self.records]
         return self._numbers[key]
+
+    def has_numbers(self, key: str) -> bool:
+        """Whether a metric can be shown without computing it for every layer."""
+        return key in self._numbers or len(self.records) < MANY
+
+    def take_numbers(self, key: str, records: Sequence[Record], numbers: list[float | None]) -> None:
+        """Take over a metric that was computed from an older state of the records."""
+        from globa_tui.tui.metrics import BY_KEY
+
+        if key in self._numbers or len(records) != len(self.records):
+            return
+        for place, (old, new) in enumerate(zip(records, self.records, strict=True)):
+            if new is not old:
+                numbers[place] = BY_KEY[key].value(new)
+        self._numbers[key] = numbers
 
     @property
     def layer_index(self) -> LayerIndex:

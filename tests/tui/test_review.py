@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from globa_tui.tui.leaders import STANDOUTS, Leaders
+from globa_tui.tui.metrics import BY_KEY
 from globa_tui.tui.model import RunModel
 from globa_tui.tui.screens.merge import MergeScreen
 from tests.tui.driving import opened, press, screen_text, settle
@@ -68,3 +69,17 @@ def test_sums_and_leaders_follow_single_changes() -> None:
     whole = Leaders(model.records)
     assert model.leaders.failed == whole.failed == {3}
     assert all(model.leaders.of(key) == whole.of(key) for key, _ in STANDOUTS)
+
+
+def test_numbers_computed_ahead_follow_what_changed_since() -> None:
+    whole = [record(layer) for layer in layers(1) if layer["role"] == "matrix"]
+    model = RunModel(Path("x"))
+    model.load({}, whole, packed=False, stored=True)
+    before = list(model.records)
+    numbers = [BY_KEY["size"].value(found) for found in before]
+    model.put({1: {**whole[1], "relative_size": [0.5, 0.25]}})
+    model.take_numbers("size", before, numbers)
+    assert model._numbers["size"][1] == 0.5
+    assert model.numbers("size") == [BY_KEY["size"].value(found) for found in model.records]
+    model.take_numbers("rank", before[:-1], [0.0])
+    assert "rank" not in model._numbers, "another run was opened since"

@@ -166,6 +166,7 @@ class LayersScreen(InspectScreen):
         if key is not None:
             self.inspect.metric = key
             self._sort_by(key)
+            self.inspect.prepare_numbers()
 
     def action_mark(self) -> None:
         """Mark the layer, or take the mark away, and go one down."""

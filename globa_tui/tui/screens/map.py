@@ -65,6 +65,7 @@ class MapScreen(InspectScreen):
         self._read()
         self.grid.show_map(self._map)
         self._show_texts()
+        self.inspect.prepare_numbers()
 
     def show_records(self, changed: Collection[int]) -> None:
         self._read(changed)
