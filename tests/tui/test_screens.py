@@ -207,6 +207,16 @@ async def test_a_screen_opened_when_too_small_recovers(partial_run: Path) -> Non
         assert "L0 self_attn.q_proj" in screen_text(app)
 
 
+async def test_a_screen_behind_another_follows_the_size_too(partial_run: Path) -> None:
+    async with opened(partial_run, (120, 40)) as (_, pilot):
+        await press(pilot, "3", "j", "enter", "2", "4", "1")
+        await pilot.resize_terminal(80, 24)
+        behind = [await press(pilot, key) for key in ("2", "4", "3", "escape")]
+    async with opened(partial_run, (80, 24)) as (_, pilot):
+        fresh = [await press(pilot, *keys) for keys in (["2"], ["4"], ["3", "j", "enter"], ["escape"])]
+    assert behind == fresh
+
+
 async def test_hostile_names_are_shown_as_they_are(tmp_path: Path) -> None:
     run = make_run(tmp_path / "hostile.globa", blocks=1, done=1.0, hostile=True)
     async with opened(run) as (_, pilot):
