@@ -12,6 +12,7 @@ from textual.pilot import Pilot
 from textual.widgets import Input
 
 from globa_tui.jobs.protocol import control_path, read_control
+from globa_tui.tui.about import ABOUT
 from globa_tui.tui.app import InspectApp
 from globa_tui.tui.bindings import SCOPES, TOGETHER, Key, Scope
 from globa_tui.tui.screens.layer import LayerScreen
@@ -172,6 +173,9 @@ JOB: Mapping[str, Case] = {
     "list.open": Case(lambda app, _: page(app).index == FAILED),
 }  # fmt: skip
 
+SWEEP: Mapping[str, Case] = {key.id: on_screen("sweep") for key in SCOPES["list"]}
+"""Without candidates its keys do nothing; what they do with some has tests of its own."""
+
 SCREENS: Mapping[str, tuple[tuple[str, ...], tuple[Scope, ...], Mapping[str, Case]]] = {
     "overview": (("1",), ("list",), OVERVIEW),
     "map": (("2",), ("map", "metric", "marks", "grid"), MAP),
@@ -180,6 +184,7 @@ SCREENS: Mapping[str, tuple[tuple[str, ...], tuple[Scope, ...], Mapping[str, Cas
     "recipe": (("4",), ("recipe", "list"), RECIPE),
     "merge": (("4", "M"), ("merge",), MERGE),
     "job": (("5",), ("job", "list"), JOB),
+    "sweep": (("6",), ("list",), SWEEP),
 }
 """How to get to each screen, the scopes of its keys, and what those do."""
 
@@ -193,6 +198,10 @@ def test_every_key_of_every_screen_has_a_case() -> None:
     assert {key.id for key in keys_of("global")} == set(GLOBAL)
     for name, (_, scopes, cases) in SCREENS.items():
         assert {key.id for key in keys_of(*scopes)} == set(cases), name
+
+
+def test_every_screen_says_what_it_shows() -> None:
+    assert set(ABOUT) == set(SCREENS)
 
 
 async def afresh(pilot: Pilot[Any], run: Path, way: tuple[str, ...]) -> None:
