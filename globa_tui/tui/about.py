@@ -27,6 +27,6 @@ Where the merged model goes, and whether it can. Nothing that is there is replac
 The analysis and the merge are processes of their own and go on when this screen is closed. p pauses, c cancels, R tries
 failed and unfinished layers again.""",
     "sweep": """\
-The merges that the last sweep tried on this run, the best first, with the share of each task's gain that they keep. enter
-makes one of them the recipe.""",
+The merges that the last sweep tried on this run, the best first, with the share of each task's gain that they keep.
+enter makes one of them the recipe.""",
 }
