@@ -60,7 +60,7 @@ def canonical_basis(
     smallest = _smallest_strength(dtype, len(bases))
     rank = kept_rank(strengths, energy, smallest)
     resolved = int((strengths > smallest).sum())
-    clusters = find_clusters(strengths[:resolved], cluster_tolerance(dtype))
+    clusters = find_clusters(strengths[:resolved], cluster_tolerance(dtype, strengths.shape[0]))
     for start, stop in clusters:
         if stop - start > 1:
             _rotate([part[start:stop] for part in coordinates], singular_values)

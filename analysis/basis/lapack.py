@@ -40,7 +40,7 @@ def lapack_basis(
     stacked = torch.cat([basis.double() for basis in bases], dim=1)
     vectors, strengths, _ = torch.linalg.svd(stacked, full_matrices=False)
     rank = kept_rank(strengths, energy, smallest=0.0)
-    clusters = find_clusters(strengths, cluster_tolerance(dtype))
+    clusters = find_clusters(strengths, cluster_tolerance(dtype, stacked.shape[1]))
     vectors = vectors[:, :rank]
     return SideBasis(
         vectors=vectors.to(dtype).contiguous(),

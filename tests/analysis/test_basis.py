@@ -91,7 +91,30 @@ def test_clusters_are_runs_closer_than_the_tolerance():
     strengths = torch.tensor([1.4, 1.2, 1.2 - 5e-9, 1.0, 1.0 - 5e-9, 1.0 - 1e-8, 0.3])
     assert find_clusters(strengths.double(), 1e-6) == [(0, 1), (1, 3), (3, 6), (6, 7)]
     assert find_clusters(strengths.double()[:0], 1e-6) == []
-    assert cluster_tolerance(torch.float64) < cluster_tolerance(torch.float32)
+    assert cluster_tolerance(torch.float64, 5000) < cluster_tolerance(torch.float32, 5000)
+
+
+@pytest.mark.parametrize("directions", [1000, 5000, 20000])
+def test_the_float32_tolerance_chains_no_distinct_angles_however_large_the_layer(directions: int):
+    """Eigenvalues of a random matrix stand for distinct angles: few lie closer than the tolerance, many than 1e-4."""
+    random = torch.randn(600, 600, dtype=torch.float64, generator=generator(3))
+    values = torch.linalg.eigvalsh(random + random.mT)[100:500].flip(0)
+    strengths = values * (2**0.5 / directions / float((values[:-1] - values[1:]).mean()))
+
+    def chained(tolerance: float) -> float:
+        inside = [stop - start for start, stop in find_clusters(strengths, tolerance) if stop - start > 1]
+        return sum(inside) / len(strengths)
+
+    assert chained(cluster_tolerance(torch.float32, directions)) <= 0.03
+    if directions > 1000:
+        assert chained(1e-4) > 0.1
+
+
+def test_equal_values_stay_one_cluster_at_the_tolerance_of_a_large_layer():
+    """What float32 bases round lies far below the smallest tolerance: unmatched directions still form one cluster."""
+    axes = orthonormal(400, 300, 2).float()
+    rounding = torch.linalg.svdvals(axes.double())
+    assert find_clusters(rounding, cluster_tolerance(torch.float32, 100_000)) == [(0, 300)]
 
 
 def test_shared_directions_appear_once():
