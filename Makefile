@@ -15,7 +15,7 @@ AUDIT ?=
 # LOCK=1 installs the files of .ci/lock.txt first, hashes checked, where it is for this Python and machine: what CI does.
 LOCK ?=
 
-.PHONY: help demo demo-train demo-sweep test check lint format bench soak fuzz coverage mutants lock audit clean
+.PHONY: help demo demo-train demo-sweep test check lint format bench bench-gpu soak fuzz coverage mutants lock audit clean
 
 help:
 	@echo "make demo        analyse the demo family, merge it twice, evaluate, open the terminal interface"
@@ -30,6 +30,7 @@ help:
 	@echo "make demo-train  train the demo family again (about half an hour on two cores)"
 	@echo "make demo-sweep  tune a merge of the demo family and test it on data apart; renew docs/sweep-demo.md"
 	@echo "make bench       measure speed and memory as ratios (BENCH_ARGS=--full for the large ones)"
+	@echo "make bench-gpu   check what a GPU computes, and measure it against the processor (docs/gpu.md)"
 	@echo "make format      format the code"
 
 $(RUNTIME): pyproject.toml
@@ -99,6 +100,9 @@ check: lint test $(if $(AUDIT),audit)
 
 bench: $(RUNTIME)
 	$(BIN)/python -m benchmarks $(BENCH_ARGS)
+
+bench-gpu: $(RUNTIME)
+	$(BIN)/python -m benchmarks.gpu $(BENCH_ARGS)
 
 format: $(DEV)
 	$(BIN)/ruff format .
