@@ -1,7 +1,7 @@
 """Every measure of every pair of the demo family beside what their merges lose: ``python -m demo.pairs_table``.
 
-Writes docs/demo-pairs.md's table and ``pairs.json``. The weights are analysed and the models run here; the losses come from
-``results.json``, which ``python -m demo.table`` measures.
+Writes docs/demo-pairs.md's table and ``pairs.json``. The weights are analysed and the models run here; the losses come
+from ``results.json``, which ``python -m demo.table`` measures.
 """
 
 from __future__ import annotations
