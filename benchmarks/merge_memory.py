@@ -1,4 +1,4 @@
-"""Peak memory of merges against four times the largest tensor: `python -m benchmarks.merge_memory [METHOD …]`."""
+"""Peak memory of merges against four times the largest tensor: `python -m benchmarks.merge_memory [BLOCKS] [NAME]`."""
 
 from __future__ import annotations
 
@@ -84,15 +84,16 @@ def merge_rows(methods: list[str], made: dict[str, tuple[int, int]], title: str)
     return rows
 
 
-def main(methods: list[str]) -> None:
+def main(methods: list[str], blocks: int = 40) -> None:
     """A model whose largest tensor is its embedding, as in most, and one of square matrices alone."""
     chosen = methods or list(METHODS)
-    rows = merge_rows(chosen, shapes(40, (32768, 1024), 1024), "embedding 32768×1024 and 160 matrices of 1024²")
+    rows = merge_rows(chosen, shapes(blocks, (32768, 1024), 1024), f"32768×1024 and {4 * blocks} of 1024²")
     decomposing = [name for name in chosen if name.startswith(("tsv", "iso", "align"))]
     if decomposing:
-        rows += merge_rows(decomposing, shapes(1, None, 2048), "4 matrices of 2048²")
+        rows += merge_rows(decomposing, shapes(1, None, 2048), "4 of 2048²")
     print(table(rows))
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    counts = [int(word) for word in sys.argv[1:] if word.isdigit()]
+    main([word for word in sys.argv[1:] if not word.isdigit()], *counts)

@@ -7,15 +7,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from analysis.merge.context import TensorContext
-from analysis.merge.method import MergeMethod
 from analysis.merge.triplets import (
-    CUT_VARIANTS,
-    EMBEDDINGS,
-    RANK_CUT,
-    RANK_TOLERANCE,
     Triplets,
-    averaged_by_entry,
     cut_tolerance,
+    decomposing,
     is_decomposed,
     leading_triplets,
     orthogonalised,
@@ -24,7 +19,6 @@ from analysis.merge.triplets import (
     stacked,
     weighted,
 )
-from analysis.merge.weights import SCALE, WEIGHT
 
 
 def alignmerge_o(
@@ -130,12 +124,10 @@ def _unit(vector: Tensor) -> Tensor:
     return vector / size if float(size) > 0.0 else vector
 
 
-ALIGNMERGE_O = MergeMethod(
-    name="alignmerge_o",
-    function=alignmerge_o,
-    parameters=(WEIGHT, SCALE, EMBEDDINGS, RANK_CUT, RANK_TOLERANCE),
+ALIGNMERGE_O = decomposing(
+    "alignmerge_o",
+    alignmerge_o,
+    (),
     summary="shared leading direction, the rest orthogonal between tasks",
     source="AlignMerge, algorithm 1",
-    variants=CUT_VARIANTS,
-    by_entry=averaged_by_entry,
 )

@@ -6,21 +6,15 @@ from jaxtyping import Float
 from torch import Tensor
 
 from analysis.merge.context import TensorContext
-from analysis.merge.method import MergeMethod
 from analysis.merge.triplets import (
-    CUT_VARIANTS,
-    EMBEDDINGS,
-    RANK_CUT,
-    RANK_TOLERANCE,
-    averaged_by_entry,
     cut_tolerance,
+    decomposing,
     is_decomposed,
     leading_triplets,
     recomposed,
     scaled_mean,
     weighted,
 )
-from analysis.merge.weights import SCALE, WEIGHT
 
 
 def iso_c(
@@ -61,12 +55,10 @@ def iso_c(
     return recomposed(found.left, found.values.mean().expand(found.rank) * float(scale), found.right)
 
 
-ISO_C = MergeMethod(
-    name="iso_c",
-    function=iso_c,
-    parameters=(WEIGHT, SCALE, EMBEDDINGS, RANK_CUT, RANK_TOLERANCE),
+ISO_C = decomposing(
+    "iso_c",
+    iso_c,
+    (),
     summary="sum of the task vectors with all singular values equal",
     source="Marczak et al., ICML 2025 and its code",
-    variants=CUT_VARIANTS,
-    by_entry=averaged_by_entry,
 )

@@ -7,15 +7,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from analysis.merge.context import TensorContext
-from analysis.merge.method import MergeMethod
 from analysis.merge.parameter import Parameter
 from analysis.merge.triplets import (
-    CUT_VARIANTS,
-    EMBEDDINGS,
-    RANK_CUT,
-    RANK_TOLERANCE,
-    averaged_by_entry,
     cut_tolerance,
+    decomposing,
     is_decomposed,
     leading_triplets,
     orthogonalised,
@@ -24,7 +19,6 @@ from analysis.merge.triplets import (
     stacked,
     weighted,
 )
-from analysis.merge.weights import SCALE, WEIGHT
 
 COMMON = Parameter("common_space_fraction", "number", 0.8, "share of the dimensions that all tasks share", 0.0, 1.0)
 
@@ -81,12 +75,10 @@ def iso_cts(
     return recomposed(left, chosen.values.mean().expand(chosen.rank) * float(scale), right)
 
 
-ISO_CTS = MergeMethod(
-    name="iso_cts",
-    function=iso_cts,
-    parameters=(WEIGHT, SCALE, COMMON, EMBEDDINGS, RANK_CUT, RANK_TOLERANCE),
+ISO_CTS = decomposing(
+    "iso_cts",
+    iso_cts,
+    (COMMON,),
     summary="isotropic common space and isotropic spaces of single tasks",
     source="Marczak et al., ICML 2025 and its code",
-    variants=CUT_VARIANTS,
-    by_entry=averaged_by_entry,
 )

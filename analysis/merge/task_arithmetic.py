@@ -48,10 +48,10 @@ def task_arithmetic(
     weights = task_weights(weight, len(task_vectors), 1.0)
     total = sum(weights)
     factor = float(scale) / total if normalize and abs(total) >= 1e-8 else float(scale)
-    merged = torch.zeros_like(task_vectors[0])
+    merged: Tensor | None = None
     for _, vector, one in present(task_vectors, weights):
-        merged.add_(vector, alpha=one * factor)
-    return merged
+        merged = vector * (one * factor) if merged is None else merged.add_(vector, alpha=one * factor)
+    return torch.zeros_like(task_vectors[0]) if merged is None else merged
 
 
 TASK_ARITHMETIC = MergeMethod(

@@ -1,6 +1,6 @@
 """Singular triplets, orthogonalisation, and the cut at the numerical rank, for the methods built on an SVD."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,9 +11,9 @@ from torch import Tensor
 from analysis.decompose import truncated_svd
 from analysis.errors import DecompositionError, LinAlgError
 from analysis.merge.context import Role, TensorContext
-from analysis.merge.method import present
+from analysis.merge.method import MergeMethod, present
 from analysis.merge.parameter import Parameter
-from analysis.merge.weights import task_weights
+from analysis.merge.weights import SCALE, WEIGHT, task_weights
 
 RANK_CUT = Parameter(
     "rank_cut", "flag", True, "leave out directions below the numerical rank, which are noise in low-rank deltas"
@@ -152,3 +152,18 @@ def scaled_mean(
 def cut_tolerance(rank_cut: bool, rank_tolerance: float) -> float | None:
     """The tolerance for `leading_triplets`; None for no cut."""
     return rank_tolerance if rank_cut else None
+
+
+def decomposing(
+    name: str, function: Callable[..., Tensor], own: Sequence[Parameter], *, summary: str, source: str
+) -> MergeMethod:
+    """A method that decomposes matrices and takes the mean of everything else, with the parameters that this brings."""
+    return MergeMethod(
+        name=name,
+        function=function,
+        parameters=(WEIGHT, SCALE, *own, EMBEDDINGS, RANK_CUT, RANK_TOLERANCE),
+        summary=summary,
+        source=source,
+        variants=CUT_VARIANTS,
+        by_entry=averaged_by_entry,
+    )

@@ -6,14 +6,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from analysis.merge.context import TensorContext
-from analysis.merge.method import MergeMethod
 from analysis.merge.triplets import (
-    CUT_VARIANTS,
-    EMBEDDINGS,
-    RANK_CUT,
-    RANK_TOLERANCE,
-    averaged_by_entry,
     cut_tolerance,
+    decomposing,
     is_decomposed,
     leading_triplets,
     orthogonalised,
@@ -22,7 +17,6 @@ from analysis.merge.triplets import (
     stacked,
     weighted,
 )
-from analysis.merge.weights import SCALE, WEIGHT
 
 
 def tsv_m(
@@ -74,12 +68,10 @@ def tsv_m(
     return recomposed(left, chosen.values * float(scale), right)
 
 
-TSV_M = MergeMethod(
-    name="tsv_m",
-    function=tsv_m,
-    parameters=(WEIGHT, SCALE, EMBEDDINGS, RANK_CUT, RANK_TOLERANCE),
+TSV_M = decomposing(
+    "tsv_m",
+    tsv_m,
+    (),
     summary="leading singular triplets of every task, whitened together",
     source="Gargiulo et al., CVPR 2025 and its code",
-    variants=CUT_VARIANTS,
-    by_entry=averaged_by_entry,
 )

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Annotated
-
-import typer
-
+from globa_tui.cli import merge_options as own
 from globa_tui.cli import options as opt
 
 EXAMPLE = """
@@ -17,101 +13,23 @@ globa-tui merge merged/globa_recipe.yaml -o again
 
 
 def merge(
-    sources: Annotated[
-        list[str],
-        typer.Argument(
-            metavar="RUN | BASE FT1 FT2 | RECIPE.yaml",
-            show_default=False,
-            help="An analysis to merge from, or the base and its fine-tunes, or a recipe.",
-        ),
-    ],
-    out: Annotated[Path, typer.Option("--out", "-o", metavar="OUT", help="Folder to write; complete or absent.")],
-    coef: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--coef",
-            metavar="COEF",
-            help="A=1,B=0.5 for the model, or after 'mlp:', 'q_proj:', 'blocks 0-7:', 'layer NAME:'; nearest wins. "
-            "Patterns that are not named keep the preset's coefficient. Repeatable.",
-        ),
-    ] = None,
-    preset: Annotated[
-        str | None,
-        typer.Option(
-            "--preset",
-            metavar="NAME",
-            help="readme, all, a-only, d-minus, uniform-0.6, no-d-minus-0.7 or math-instruct-7b.  [default: readme]",
-        ),
-    ] = None,
-    method: Annotated[
-        str | None,
-        typer.Option(
-            "--method",
-            metavar="NAME",
-            help="globa, linear, task-arithmetic, ties, dare-linear, dare-ties, slerp, tsv-m, iso-c, iso-cts, "
-            "alignmerge-o or alignmerge-b.  [default: globa]",
-        ),
-    ] = None,
-    param: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--param",
-            metavar="K=V",
-            help="Parameter of the method, a comma list per fine-tune; also after 'mlp:', 'blocks 0-7:' and so on, "
-            "as for --coef. Repeatable.",
-        ),
-    ] = None,
-    skip_weights: Annotated[
-        str | None,
-        typer.Option("--skip-weights", metavar="W,W", help="Weights of what was not analysed.  [default: the mean]"),
-    ] = None,
-    dtype: Annotated[
-        str | None,
-        typer.Option("--dtype", metavar="DTYPE", help="float32, float16, bfloat16 or float64.  [default: the base's]"),
-    ] = None,
-    shard_size: Annotated[
-        str | None, typer.Option("--shard-size", metavar="SIZE", help="Most bytes in one file.  [default: 5GB]")
-    ] = None,
-    base: Annotated[
-        str | None, typer.Option("--base", metavar="BASE", help="Where the base of RUN is now, if it has moved.")
-    ] = None,
-    fine_tuned: Annotated[
-        list[str] | None,
-        typer.Option("--fine-tuned", metavar="FT", help="Where a fine-tune of RUN is now; all of them, in order."),
-    ] = None,
-    tokenizer_from: Annotated[
-        str | None,
-        typer.Option(
-            "--tokenizer-from",
-            metavar="SOURCE",
-            help="Take tokenizer and chat template from here.  [default: the base]",
-        ),
-    ] = None,
-    vocab: Annotated[
-        str | None,
-        typer.Option(
-            "--vocab",
-            metavar="NAME",
-            help="Whose tokens, where vocabularies differ: base, union, ft1, ft2 ...  [default: the run's, or base]",
-        ),
-    ] = None,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace OUT if it is there.", show_default=False)
-    ] = False,
-    allow_failed: Annotated[
-        bool,
-        typer.Option(
-            "--allow-failed",
-            help="Merge layers whose analysis failed like vectors; NaN and infinity pass through.",
-            show_default=False,
-        ),
-    ] = False,
-    check: Annotated[
-        bool, typer.Option("--check/--no-check", help="Look at the result: would it load, is it whole?")
-    ] = True,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Say what would be done and print the recipe.", show_default=False)
-    ] = False,
+    sources: own.MergeSources,
+    out: own.OutOption,
+    coef: own.CoefOption = None,
+    preset: own.MergePresetOption = None,
+    method: own.MethodOption = None,
+    param: own.ParamOption = None,
+    skip_weights: own.SkipWeightsOption = None,
+    dtype: own.DtypeOption = None,
+    shard_size: own.ShardSizeOption = None,
+    base: own.BaseOption = None,
+    fine_tuned: own.FineTunedOption = None,
+    tokenizer_from: own.TokenizerOption = None,
+    vocab: own.MergeVocabOption = None,
+    overwrite: own.OverwriteOption = False,
+    allow_failed: own.AllowFailedOption = False,
+    check: own.CheckOption = True,
+    dry_run: own.DryRunOption = False,
     device: opt.DeviceOption = "auto",
     threads: opt.ThreadsOption = 0,
     engine: opt.EngineOption = "local",

@@ -122,7 +122,7 @@ def _announce(plan: MergePlan, out: Path, *, quiet: bool) -> None:
     files = len(plan.output.shards)
     size = f"{about_size(plan.output.nbytes)} in {files} file{'s' * (files != 1)}"
     say(f"{len(plan.output.tensors)} tensors, {size}, to {out}; {free} are free there")
-    say(f"reads {about_size(plan.read)}; a layer takes at most about {about_size(plan.memory)} of memory")
+    say(f"reads {about_size(plan.read)}; takes about {about_size(plan.memory)} of memory beside the program")
 
 
 def _status_folder(recipe: Recipe) -> Path | None:

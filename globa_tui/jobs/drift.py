@@ -66,10 +66,11 @@ class DriftMeter:
 
     def add(self, base: torch.Tensor, merged: torch.Tensor, norms: Sequence[float]) -> float:
         """Add a part: the base's and the result's entries, and ‖W0‖ and every ‖τ_i‖ over them; gives ‖W‖ over them."""
-        size = distance(merged)
+        wide = _wide(merged.detach().reshape(-1))
+        size = distance(wide)
         self._base += norms[0] ** 2
         self._merged += size**2
-        self._change += distance(merged, base) ** 2
+        self._change += distance(wide, base) ** 2
         for task, one in enumerate(norms[1:]):
             self._task_vectors[task] += one**2
         return size

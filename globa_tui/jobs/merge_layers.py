@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Iterator, Mapping
 from typing import Any, Protocol
 
@@ -10,7 +11,7 @@ import torch
 
 from analysis.errors import NotFiniteError
 from analysis.layer import analyse_layer
-from analysis.merge import Preparation, Role, TensorContext, TensorPasses, merge_method
+from analysis.merge import BLOCK, Preparation, Role, TensorContext, TensorPasses, merge_method
 from analysis.merge.globa import merged_delta, weighted_core
 from analysis.merge.task_arithmetic import task_arithmetic
 from globa_tui.coefficients import GROUPS
@@ -195,6 +196,20 @@ def factor_names(tasks: int) -> list[str]:
     """Names of the arrays that a merge from a run reads."""
     cores = [f"core/{task}/{part}" for task in range(1, tasks + 1) for part in ("rows", "cols", "values")]
     return ["basis/left", "basis/right", *cores]
+
+
+def layer_memory(recipe: Recipe, layer: Layer, tasks: int) -> int:
+    """Bytes that merging one layer takes, estimated: parts of it, or the whole and what a decomposition needs."""
+    entries = math.prod(layer.shape)
+    if recipe.method == "globa":
+        whole = layer.role == "matrix"
+    else:
+        params = merge_method(recipe.method).complete(recipe.resolve_params(_described(layer)), tasks)
+        whole = not merge_method(recipe.method).by_entry(role_of_layer(layer), params)
+    if not whole:
+        return 4 * min(entries, BLOCK) * (tasks + 6)
+    side = min(layer.shape, default=0)
+    return 4 * entries * (tasks + 3) + 8 * 8 * side**2
 
 
 def role_of_layer(layer: Layer) -> Role:

@@ -47,9 +47,12 @@ class MergePlan:
 
     @property
     def memory(self) -> int:
-        """Bytes that the largest layer takes at most: every model in float32, the result, and one to work in."""
-        widest = max((self._elements(layer.shape) for layer in self.index.layers), default=0)
-        return widest * 4 * (len(self.index.fine_tuned) + 3)
+        """Bytes that the merge takes at most beside the program itself, estimated layer by layer."""
+        from globa_tui.jobs.merge_layers import layer_memory
+
+        return max(
+            (layer_memory(self.recipe, layer, len(self.index.fine_tuned)) for layer in self.index.layers), default=0
+        )
 
     @property
     def places(self) -> list[Path]:
@@ -89,13 +92,6 @@ class MergePlan:
         run = self.run.manifest if self.run is not None else {}
         parts = [self.absolute().to_dict(), sources, device, options.allow_failed, run.get("created"), _versions()]
         return json.dumps(parts, sort_keys=True, default=str)
-
-    @staticmethod
-    def _elements(shape: tuple[int, ...]) -> int:
-        size = 1
-        for side in shape:
-            size *= side
-        return size
 
 
 def plan_merge(recipe: Recipe, options: MergeOptions) -> MergePlan:

@@ -286,7 +286,7 @@ def test_another_method_on_the_command_line_forgets_the_parameters(tmp_path):
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("variant", ["paper", "other"])
 def test_large_tensors_are_merged_in_parts_to_the_same_bytes(tmp_path, monkeypatch, method, variant):
-    """Blocks of 64 entries instead of a million; random masks belong to a block, so they change with its size."""
+    """Blocks of 64 entries instead of 2¹⁸; random masks belong to a block, so they change with its size."""
     asked = sources(tmp_path, tasks=2)
     params: dict[str, Any] = {"density": 0.6} if "dare" in method else {}
     if variant == "other":

@@ -1,0 +1,47 @@
+"""Tensors that are read and merged in small parts, of every sort of input, become the same as whole ones."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from globa_tui.jobs.merge import run_merge
+from globa_tui.jobs.merge_layers import layer_memory
+from globa_tui.recipe import Recipe
+from store.checkpoints import build_index, open_checkpoint
+from tests.inputs.matrix import INPUTS
+from tests.jobs.family import family
+
+
+@pytest.mark.parametrize("kind", ["LoRA pair", "tied", "sharded", "vocabulary differs", "experts"])
+@pytest.mark.parametrize("method", ["task_arithmetic", "ties"])
+def test_parts_are_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, method: str) -> None:
+    base, fine_tuned = INPUTS[kind](tmp_path)
+    vocab = "union" if kind == "vocabulary differs" else None
+    params = {"variant": "mergekit", "density": 0.3} if method == "ties" else {}
+    recipe = Recipe(base=str(base), fine_tuned=tuple(map(str, fine_tuned)), method=method, params=params, vocab=vocab)
+    run_merge(recipe, tmp_path / "in-one")
+    # No row of any tensor is a multiple of it.
+    monkeypatch.setattr("globa_tui.jobs.weights.BLOCK", 10)
+    run_merge(recipe, tmp_path / "in-parts")
+    whole, parts = (load_file(tmp_path / name / "model.safetensors") for name in ("in-one", "in-parts"))
+    for name, weight in whole.items():
+        # A product of factors is rounded otherwise when it has fewer rows.
+        apart = 1e-7 if kind == "LoRA pair" else 0.0
+        torch.testing.assert_close(parts[name], weight, rtol=0, atol=apart)
+
+
+def test_only_decompositions_take_memory_that_grows_with_the_tensor(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("globa_tui.jobs.merge_layers.BLOCK", 10)
+    base, fine_tuned = family(tmp_path)
+    index = build_index(open_checkpoint(str(base)), [open_checkpoint(str(path)) for path in fine_tuned])
+    recipe = Recipe(base=str(base), fine_tuned=tuple(map(str, fine_tuned)), method="linear")
+    needed = [{layer_memory(Recipe(base=recipe.base, fine_tuned=recipe.fine_tuned, method=method), layer, 2)
+               for layer in index.layers} for method in ("linear", "ties", "dare_ties", "slerp", "tsv_m")]  # fmt: skip
+    assert needed[0] == needed[1] == needed[2] == needed[3] == {4 * 10 * 8}
+    assert max(needed[4]) > 4 * 10 * 8
