@@ -13,6 +13,9 @@ from analysis.merge.globa import merged_delta, weighted_core
 from globa_tui.estimate import SIXTEEN_BITS
 from store.run import Array
 
+_PART = 1 << 20
+"""Entries that are listed at a time."""
+
 
 def factor_dtype(weights: str, precision: str) -> torch.dtype:
     """Type in which bases are kept, given the safetensors code of the weights.
@@ -40,18 +43,30 @@ def factor_arrays(result: LayerAnalysis, dtype: torch.dtype) -> dict[str, Array]
         )
     values_dtype = torch.float64 if dtype == torch.float64 else torch.float32
     for number, core in enumerate(result.pruned, 1):
-        arrays |= _sparse(f"core/{number}", core[rows][:, cols].to(values_dtype))
+        arrays |= _sparse(f"core/{number}", core, rows, cols, values_dtype)
     return arrays
 
 
-def _sparse(name: str, core: torch.Tensor) -> dict[str, Array]:
-    where = torch.nonzero(core, as_tuple=True)
-    narrow = np.uint16 if max(core.shape, default=0) <= np.iinfo(np.uint16).max else np.uint32
+def _sparse(
+    name: str, core: torch.Tensor, rows: torch.Tensor, cols: torch.Tensor, dtype: torch.dtype
+) -> dict[str, Array]:
+    """Coordinate lists of the rows and columns in use, made in parts: at full rank int64 indices outweigh the layer."""
+    narrow = np.uint16 if max(int(rows.sum()), int(cols.sum())) <= np.iinfo(np.uint16).max else np.uint32
+    new_row, new_col = rows.cumsum(0) - 1, cols.cumsum(0) - 1
+    found: list[tuple[np.ndarray[Any, Any], ...]] = []
+    step = max(_PART // max(core.shape[1], 1), 1)
+    for start in range(0, max(core.shape[0], 1), step):
+        part = core[start : start + step].to(dtype)
+        row, col = torch.nonzero(part, as_tuple=True)
+        lists = new_row[row + start], new_col[col], part[row, col]
+        kinds = narrow, narrow, None
+        found.append(tuple(np.asarray(x.cpu().numpy(), dtype=kind) for x, kind in zip(lists, kinds, strict=True)))
+    at_rows, at_cols, values = (np.concatenate(parts) for parts in zip(*found, strict=True))
     about = f"non-zero entries of the pruned interaction matrix {name.rsplit('/', 1)[-1]}, row-major"
     return {
-        f"{name}/rows": Array(where[0].cpu().numpy().astype(narrow), "index", f"row of the {about}", ("entry",)),
-        f"{name}/cols": Array(where[1].cpu().numpy().astype(narrow), "index", f"column of the {about}", ("entry",)),
-        f"{name}/values": Array(core[where].cpu().numpy(), "weight", f"value of the {about}", ("entry",)),
+        f"{name}/rows": Array(at_rows, "index", f"row of the {about}", ("entry",)),
+        f"{name}/cols": Array(at_cols, "index", f"column of the {about}", ("entry",)),
+        f"{name}/values": Array(values, "weight", f"value of the {about}", ("entry",)),
     }
 
 

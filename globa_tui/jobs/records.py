@@ -32,7 +32,7 @@ def layer_record(layer: Layer, result: LayerAnalysis, anchor: int, seconds: floa
         **_spectrum_scalars(result),
         "clusters": _clusters(result),
         **pair_scalars(result, anchor),
-        "retained": [_ratio(float(core.square().sum()), whole) for core, whole in _energies(result)],
+        "retained": [_ratio(float(core.flatten() @ core.flatten()), whole) for core, whole in _energies(result)],
         "frozen": [norm == 0.0 for norm in result.task_norms],
         "effect": {
             "labels": [_label(part.pattern, part.task, len(result.svds)) for part in result.parts.components],
