@@ -63,7 +63,7 @@ def assert_whole(bench: Bench, run: Path) -> None:
 
 def test_a_second_job_is_refused_and_told_of_the_first(bench: Bench, tmp_path: Path) -> None:
     run = tmp_path / "run.globa"
-    with stopped(bench, tmp_path, *analyze(bench, run), plan="write:SIGSTOP:40") as first:
+    with stopped(bench, tmp_path, *analyze(bench, run), plan="write:SIGSTOP:12") as first:
         for more in ([], ["--fresh"]):
             second = bench.zygote.run(tmp_path, *analyze(bench, run), *more)
             assert second.code == 4
@@ -132,7 +132,7 @@ def test_a_merge_from_a_read_only_run(bench: Bench, tmp_path: Path) -> None:
 @pytest.mark.parametrize("jump", [3600.0, 86400.0 * 400])
 def test_a_clock_that_jumps(bench: Bench, tmp_path: Path, jump: float) -> None:
     run = tmp_path / "run.globa"
-    with stopped(bench, tmp_path, *analyze(bench, run), plan="write:SIGSTOP:40", clock=jump) as first:
+    with stopped(bench, tmp_path, *analyze(bench, run), plan="write:SIGSTOP:12", clock=jump) as first:
         second = bench.zygote.run(tmp_path, *analyze(bench, run), clock=jump)
         assert second.code == 4, "a clock that jumps must not make a living process look dead"
         assert str(first.pid) in one_line(second.err)
@@ -172,14 +172,15 @@ def test_a_store_that_another_host_writes(bench: Bench, tmp_path: Path) -> None:
 @pytest.mark.parametrize("change", ["rewritten", "grown", "gone"])
 @pytest.mark.parametrize("command", ["analyze", "merge"])
 def test_a_source_that_changes_under_a_job(bench: Bench, tmp_path: Path, command: str, change: str) -> None:
-    base, fine_tuned = family(tmp_path / "models", blocks=1)
+    # More than is read ahead of the write at which the job stops.
+    base, fine_tuned = family(tmp_path / "models", blocks=8)
     sources = [base, *fine_tuned]
     weights = fine_tuned[1] / "model.safetensors"
     words: list[object] = [command, *sources, "--quiet"]
     words += (
         ["--store", tmp_path / "run.globa"] if command == "analyze" else ["-o", tmp_path / "out", "--method", "linear"]
     )
-    plan = "write:SIGSTOP:40" if command == "analyze" else "write:SIGSTOP:5"
+    plan = "write:SIGSTOP:12" if command == "analyze" else "write:SIGSTOP:5"
     with stopped(bench, tmp_path, *words, plan=plan) as job:
         data = weights.read_bytes()
         if change == "gone":
