@@ -192,7 +192,8 @@ def _merged(
             elif isinstance(weight, Product):
                 yield weight.dense(options.dtype)
             else:
-                yield task_vector(weight, base, options.dtype)
+                # Not `task_vector`: that everything is finite is known by now.
+                yield weight.to(options.dtype) - base.to(options.dtype)
 
     total = torch.zeros_like(base, dtype=options.dtype)
     for tau in task_vectors():

@@ -8,7 +8,6 @@ from torch import Tensor
 
 from analysis.errors import LinAlgError
 from analysis.merge.triplets import Triplets
-from analysis.range_finder import backward, forward
 
 SMALLEST_SIDE = 384
 """Below this a full decomposition costs little more."""
@@ -19,7 +18,10 @@ SMALLEST_BLOCK = 48
 """Columns of an iteration: half as many again as are wanted converge in few steps."""
 
 _SEED = 77
-_ENOUGH = 1e-6
+_ENOUGH = {torch.float32: 2e-5, torch.float64: 1e-6}
+"""Residual at which the iteration stops, above what rounding leaves."""
+_NOISE = {torch.float32: 1e-5, torch.float64: 1e-6}
+"""Share of σ_1 below which a value is rounding."""
 _MOST_STEPS = 6
 
 
@@ -37,14 +39,14 @@ def strongest_triplets(matrix: Float[Tensor, "rows cols"], near: Float[Tensor, "
 
     Returns
     -------
-    The leading triplets whose residual is below `RESOLVED`, in float64: fewer than `count` where values lie so close
+    The leading triplets whose residual is below `RESOLVED`, as float64: fewer than `count` where values lie so close
     together that only a full decomposition would tell their directions apart. None of a zero matrix, of one whose
     entries overflowed, and where LAPACK does not converge.
 
     Notes
     -----
-    ``4 m n l`` for each of at most six steps with l columns of `near`, three where values lie too close together from
-    the first on; a full decomposition below `SMALLEST_SIDE`.
+    ``4 m n l`` in the dtype of the matrix for each of at most six steps with l columns of `near`, three where values lie
+    too close together from the first on; a full decomposition below `SMALLEST_SIDE`.
 
     References
     ----------
@@ -69,7 +71,8 @@ def _strongest(
         left, values, right = torch.linalg.svd(matrix.double() / scale, full_matrices=False)
         kept = min(count, int((values > 1e-6 * values[0]).sum()))
         return Triplets(left[:, :kept], values[:kept] * scale, right.mT[:, :kept])
-    space = torch.linalg.qr(_padded(near))[0]
+    space = torch.linalg.qr(_padded(near).to(matrix.dtype))[0]
+    enough = _ENOUGH[matrix.dtype]
     outputs, images = space.new_zeros(matrix.shape[0], 0), space[:, :0]
     found, unresolved, block = None, space.new_ones(1), space
     best = math.inf
@@ -77,12 +80,12 @@ def _strongest(
         if found is not None:
             block = _beyond(space, images[:, -block.shape[1] :])
             space = torch.cat([space, block], dim=1)
-        outputs = torch.cat([outputs, forward(matrix, block, scale)], dim=1)
-        images = torch.cat([images, backward(matrix, outputs[:, -block.shape[1] :], scale)], dim=1)
+        outputs = torch.cat([outputs, matrix @ (block / scale)], dim=1)
+        images = torch.cat([images, matrix.mT @ (outputs[:, -block.shape[1] :] / scale)], dim=1)
         found, unresolved = _ritz(space, outputs, images, count)
         shrinks, best = float(unresolved.min()) / best, float(unresolved.min())
         hopeless = step > 1 and best * shrinks ** (_MOST_STEPS - 1 - step) > RESOLVED
-        if float(unresolved.max()) <= _ENOUGH or hopeless or 2 * space.shape[1] > matrix.shape[1]:
+        if float(unresolved.max()) <= enough or hopeless or 2 * space.shape[1] > matrix.shape[1]:
             break
     assert found is not None
     kept = int((unresolved.cummax(0).values <= RESOLVED).sum())
@@ -109,11 +112,12 @@ def _ritz(
     images: Float[Tensor, "cols size"],
     count: int,
 ) -> tuple[Triplets, Float[Tensor, " count"]]:
-    """Best triplets within a space, with ``τ X`` and ``τᵀτ X`` known, and their relative residuals."""
-    squares, mixing = torch.linalg.eigh(outputs.mT @ outputs)
+    """Best triplets within a space, with ``τ X`` and ``τᵀτ X`` known, and their relative residuals, in float64."""
+    wide = outputs.double()
+    squares, mixing = torch.linalg.eigh(wide.mT @ wide)
     squares, mixing = squares.flip(0)[:count], mixing.flip(1)[:, :count]
-    above = squares > 1e-12 * squares[0]
+    above = squares > _NOISE[outputs.dtype] ** 2 * squares[0]
     values, mixing = squares[above].sqrt(), mixing[:, above]
-    right = space @ mixing
-    residual = (images @ mixing) / values - right * values
-    return Triplets(outputs @ mixing / values, values, right), residual.norm(dim=0) / values
+    right = space.double() @ mixing
+    residual = (images.double() @ mixing) / values - right * values
+    return Triplets(wide @ mixing / values, values, right), residual.norm(dim=0) / values
