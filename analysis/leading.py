@@ -45,8 +45,8 @@ def strongest_triplets(matrix: Float[Tensor, "rows cols"], near: Float[Tensor, "
 
     Notes
     -----
-    ``4 m n l`` in the dtype of the matrix for each of at most six steps with l columns of `near`, three where values lie
-    too close together from the first on; a full decomposition below `SMALLEST_SIDE`.
+    ``4 m n l`` in the dtype of the matrix for each of at most six steps with l columns of `near`, three where values
+    lie too close together from the first on; a full decomposition below `SMALLEST_SIDE`.
 
     References
     ----------
