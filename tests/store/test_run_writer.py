@@ -11,7 +11,7 @@ import pytest
 
 from store import files
 from store.errors import DiskFullError, RunBusyError, RunDamagedError, StoreError
-from store.run import Run, RunWriter, read_lock, writer
+from store.run import Run, RunWriter, layer_file, read_lock, writer
 from tests.store.run_samples import arrays, assert_layer, manifest, record, write
 
 
@@ -241,6 +241,8 @@ def test_a_failing_disk_loses_no_finished_layer(
     run = write(tmp_path / "run", done=2)
     with resume(run) as open_writer:
         with monkeypatch.context() as patch:
+            if (function, after) in (("write_some", 5), ("cut", 0)):
+                patch.setattr(layer_file, "_SMALL", -1)  # a large layer is not made in memory, but written bit by bit
             patch.setattr(files, function, failing(code, after, getattr(files, function)))
             expected = DiskFullError if code == errno.ENOSPC else StoreError
             with pytest.raises(expected) as caught:
