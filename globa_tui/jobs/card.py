@@ -3,25 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from globa_tui import __version__
 from globa_tui.diagnostics import printable
-from globa_tui.jobs.lineage import Source, code, common_licence, source_of
+from globa_tui.jobs.lineage import Source, code, common_licence, source_at, source_of
 from globa_tui.recipe import Recipe
 from store.checkpoints import Index
 
 _CITATION = "Liu, Li, Zhou: GLOBA: Rethinking Parameter Conflicts in Model Merging, AAAI 2026"
 
 
-def model_card(recipe: Recipe, index: Index) -> str:
-    """A card in the Hub's form: sources with their licences, method, coefficients, and how to make the model again."""
+def model_card(recipe: Recipe, index: Index, absent: Sequence[str] = ()) -> str:
+    """A card in the Hub's form: sources with their licences, method, coefficients, and how to make the model again.
+
+    `absent` are the places where fine-tunes were that the merge went without.
+    """
     sources = [source_of(model) for model in (index.base, *index.fine_tuned)]
+    sources += [source_at(Path(place)) for place in absent]
     roles = ["base", *(f"fine-tune {number}" for number in range(1, len(sources)))]
     lines = [
         *_head(sources),
         "# A merged model",
         "",
-        f"Made by globa-tui {__version__} from a base and {len(index.fine_tuned)} fine-tunes of it.",
+        f"Made by globa-tui {__version__} from a base and {len(sources) - 1} fine-tunes of it.",
         "",
         "| role | model | licence its card states |",
         "| --- | --- | --- |",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from globa_tui import safe_yaml
@@ -38,13 +38,17 @@ def source_of(checkpoint: Checkpoint) -> Source:
     front = _front_matter(checkpoint.folder)
     licence, name = front.get("license"), front.get("license_name")
     stated = licence if isinstance(licence, str) and _IDENTIFIER.fullmatch(licence.lower()) else None
-    hub_id = _hub_id(checkpoint.path)
-    return Source(
-        name=hub_id or checkpoint.path.name or "model",
-        hub_id=hub_id,
+    return replace(
+        source_at(checkpoint.path),
         licence=stated.lower() if stated is not None else None,
         licence_name=printable(name)[:100] if isinstance(name, str) and name else None,
     )
+
+
+def source_at(path: Path) -> Source:
+    """What is known of a source that is not there, from its place alone."""
+    hub_id = _hub_id(path)
+    return Source(name=hub_id or path.name or "model", hub_id=hub_id, licence=None, licence_name=None)
 
 
 def common_licence(sources: Sequence[Source]) -> str | None:

@@ -21,6 +21,7 @@ from globa_tui.jobs.factors import delta_from_factors
 from globa_tui.jobs.layer_options import layer_options
 from globa_tui.jobs.layer_values import LayerValues, Merged
 from globa_tui.jobs.settings import AnalysisSettings
+from globa_tui.jobs.sources import sources_of
 from globa_tui.jobs.weights import Models, task_vectors
 from globa_tui.recipe import Recipe
 from store.checkpoints import Index, Layer
@@ -65,8 +66,8 @@ def make_merger(
     if recipe.method != "globa":
         return MethodMerger(recipe, index, prepared)
     stored = run.manifest["settings"] if run is not None else recipe.settings
-    settings = AnalysisSettings.from_dict(stored).for_tasks(len(index.fine_tuned))
-    return GlobaMerger(recipe, index, run, settings, device)
+    tasks = len(sources_of(run.manifest)[1]) if run is not None else len(index.fine_tuned)
+    return GlobaMerger(recipe, index, run, AnalysisSettings.from_dict(stored).for_tasks(tasks), device)
 
 
 class MethodMerger:
@@ -147,11 +148,14 @@ class GlobaMerger:
         self, recipe: Recipe, index: Index, run: Run | None, settings: AnalysisSettings, device: torch.device
     ) -> None:
         self.recipe, self.run, self.settings, self.device = recipe, run, settings, device
-        self.tasks = len(index.fine_tuned)
+        self.tasks = len(settings.eta)
         self.skip_weights = recipe.skip_weights_for(self.tasks)
-        chosen = analysed([dataclasses.asdict(layer) for layer in index.layers], settings)
-        self.chosen = {layer["name"] for layer in chosen}
         self.status = {str(r["name"]): str(r["status"]) for r in run.records()} if run is not None else {}
+        if run is not None:
+            self.chosen = {name for name, status in self.status.items() if status != "skipped"}
+        else:
+            chosen = analysed([dataclasses.asdict(layer) for layer in index.layers], settings)
+            self.chosen = {str(layer["name"]) for layer in chosen}
         self.factors = bool(settings.factors) and run is not None
         self.options = layer_options(settings)
         self.passed_through: list[str] = []
@@ -173,7 +177,9 @@ class GlobaMerger:
             if layer.name in self.chosen:
                 self.passed_through.append(layer.name)
             for part, norms in values.measured():
-                merged = task_arithmetic(part.deltas, weight=self.skip_weights).add_(part.weight)
+                merged = part.weight.clone()
+                if any(self.skip_weights):
+                    merged = task_arithmetic(part.deltas, weight=self.skip_weights).add_(part.weight)
                 yield Merged(part.first, part.weight, merged, norms)
             return
         base, models = values.whole()

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from globa_tui.coefficients import RecipeError
+from globa_tui.jobs.base_alone import absent_fine_tunes, require_layers
 from globa_tui.jobs.settings import EngineChoice
 from globa_tui.jobs.sources import open_index, require_unchanged, run_hash, source_entry, sources_of
 from globa_tui.recipe import Recipe
@@ -42,8 +43,14 @@ class MergePlan:
 
     recipe: Recipe
     index: Index
+    """Of the base alone where the fine-tunes of a run are neither there nor needed."""
     run: Run | None
     output: OutputPlan
+
+    @property
+    def absent(self) -> tuple[str, ...]:
+        """Where the fine-tunes were that the merge goes without."""
+        return sources_of(self.run.manifest)[1] if self.run is not None and not self.index.fine_tuned else ()
 
     @property
     def memory(self) -> int:
@@ -105,16 +112,7 @@ def plan_merge(recipe: Recipe, options: MergeOptions) -> MergePlan:
         The checkpoints do not fit each other.
     """
     run = Run.open(recipe.run) if recipe.run is not None else None
-    base, fine_tuned = (recipe.base, recipe.fine_tuned)
-    if run is not None:
-        recorded = sources_of(run.manifest)
-        base, fine_tuned = base or recorded[0], fine_tuned or recorded[1]
-    try:
-        index = open_index(base or "", fine_tuned, download=options.download, vocab=_vocab(recipe, run))
-    except CheckpointError as error:
-        if run is not None and recipe.base is None:
-            error.add_note("if the checkpoints of the run have moved, say where with --base and --fine-tuned")
-        raise
+    index = _open_index(recipe, options, run)
     index.require_mergeable()
     if run is not None:
         _require_same_run(recipe, run)
@@ -123,6 +121,23 @@ def plan_merge(recipe: Recipe, options: MergeOptions) -> MergePlan:
     require_union_tokens(index)
     tensors = [OutputTensor(name, output_code(dtype, recipe.dtype), shape) for name, dtype, shape in index.outputs]
     return MergePlan(recipe, index, run, plan_output(tensors, recipe.shard_size))
+
+
+def _open_index(recipe: Recipe, options: MergeOptions, run: Run | None) -> Index:
+    """The index of all checkpoints, or of the base alone where the fine-tunes of a run are neither there nor needed."""
+    vocab, download = _vocab(recipe, run), options.download
+    if run is None:
+        return open_index(recipe.base or "", recipe.fine_tuned, download=download, vocab=vocab)
+    base, fine_tuned = sources_of(run.manifest)
+    base = recipe.base or base
+    try:
+        if not recipe.fine_tuned and absent_fine_tunes(recipe, run.manifest, fine_tuned, run.path):
+            return require_layers(run.manifest, open_index(base, (), download=download), run.path)
+        return open_index(base, recipe.fine_tuned or fine_tuned, download=download, vocab=vocab)
+    except CheckpointError as error:
+        if recipe.base is None and "--base" not in str(error):
+            error.add_note("if the checkpoints of the run have moved, say where with --base and --fine-tuned")
+        raise
 
 
 def output_code(base: str, wanted: str | None) -> str:

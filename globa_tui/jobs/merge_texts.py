@@ -40,7 +40,7 @@ def small_files(plan: MergePlan) -> tuple[list[Path], dict[str, str]]:
         sidecars = [source for source in sidecars if source.name != "chat_template.json"]
     copied = [source for source in sidecars if source.name not in texts]
     texts["globa_recipe.yaml"] = plan.absolute().to_yaml()
-    texts["README.md"] = model_card(plan.recipe, plan.index)
+    texts["README.md"] = model_card(plan.recipe, plan.index, plan.absent)
     return copied, texts
 
 

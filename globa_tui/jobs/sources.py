@@ -85,7 +85,7 @@ def sources_of(manifest: Mapping[str, Any]) -> tuple[str, tuple[str, ...]]:
 
 
 def require_unchanged(manifest: Mapping[str, Any], index: Index, run: Path) -> None:
-    """Refuse sources whose files are not the ones that the run was computed from.
+    """Refuse sources whose files are not the ones that the run was computed from; an index may be of the base alone.
 
     Raises
     ------
@@ -94,10 +94,11 @@ def require_unchanged(manifest: Mapping[str, Any], index: Index, run: Path) -> N
         copy is the same checkpoint; at the same place it was written anew.
     """
     checkpoints = (index.base, *index.fine_tuned)
-    if len(checkpoints) != len(manifest["sources"]):
-        msg = f"{run}: computed from {len(manifest['sources'])} models, not from {len(checkpoints)}; name the same ones"
+    entries = manifest["sources"] if index.fine_tuned else manifest["sources"][:1]
+    if len(checkpoints) != len(entries):
+        msg = f"{run}: computed from {len(entries)} models, not from {len(checkpoints)}; name the same ones"
         raise RunForeignError(msg)
-    for entry, checkpoint in zip(manifest["sources"], checkpoints, strict=True):
+    for entry, checkpoint in zip(entries, checkpoints, strict=True):
         now = {file.path.name: file for file in checkpoint.files}
         for file in _files(entry, run):
             found = now.get(file["name"])

@@ -144,7 +144,8 @@ def check_output(
         more = f" and {len(gone) - 1} more" if len(gone) > 1 else ""
         trouble = (
             f"a merge reads the checkpoints, and {gone[0]}{more} cannot be found; "
-            "`globa-tui merge RUN -o OUT --base … --fine-tuned …` says where they are now"
+            "`globa-tui merge RUN -o OUT --base … --fine-tuned …` says where they are now, "
+            "`--skip-weights 0` does without the fine-tunes"
         )
     elif there and (out.is_symlink() or not (out / "config.json").is_file()):
         trouble = f"{out} is already there and is no model; choose another name"

@@ -12,6 +12,7 @@ import pytest
 
 from globa_tui.effect import as_array
 from globa_tui.jobs.settings import AnalysisRequest
+from globa_tui.recipe import Recipe
 from globa_tui.tui.widgets.row_table import RowTable
 from store.run import RunWriter, pack
 from tests.tui.driving import opened, press, screen_text, settle, until
@@ -186,6 +187,24 @@ async def test_packed_run_shows_everything(whole_run: Path, tmp_path: Path) -> N
     assert (tmp_path / "whole.h5.jobs" / "recipes" / "current.yaml").exists()
 
 
+async def test_a_review_does_without_fine_tunes_that_nothing_is_taken_from(whole_run: Path, tmp_path: Path) -> None:
+    """The base is here; the saved recipe takes the rest of the model from it."""
+    manifest = json.loads((whole_run / "run.json").read_text())
+    for source, path in zip(manifest["sources"], (str(tmp_path), "/nowhere/1", "/nowhere/2"), strict=True):
+        source["path"] = path
+    (whole_run / "run.json").write_text(json.dumps(manifest))
+    for weight, trouble in (("0.5", True), ("0", False)):
+        packed = tmp_path / f"{weight}.h5"
+        pack(whole_run, packed, allow_incomplete=True)
+        saved = tmp_path / f"{weight}.h5.jobs" / "recipes" / "current.yaml"
+        saved.parent.mkdir(parents=True)
+        saved.write_text(Recipe(run=str(packed), skip_weights=(float(weight),)).to_yaml())
+        async with opened(packed, (120, 40)) as (_, pilot):
+            text = " ".join((await press(pilot, "4", "M", "tab", "tab", "space")).split())
+        assert ("/nowhere/1 and 1 more cannot be found" in text) == trouble
+        assert ("others as the base has them" in text) == (not trouble)
+
+
 async def test_a_packed_file_alone_in_the_world(whole_run: Path, tmp_path: Path) -> None:
     """On another machine, without run and checkpoints: all but merging works, and that says what it lacks."""
     manifest = json.loads((whole_run / "run.json").read_text())
@@ -207,6 +226,7 @@ async def test_a_packed_file_alone_in_the_world(whole_run: Path, tmp_path: Path)
         text = " ".join((await press(pilot, "4", "M", "tab", "tab", "space")).split())
         assert "a merge reads the checkpoints, and /nowhere/model and 2 more cannot be found" in text
         assert "--fine-tuned" in text
+        assert "`--skip-weights 0` does without the fine-tunes" in text
         assert "✔ ready" not in text
 
 

@@ -14,6 +14,7 @@ from textual.containers import Horizontal, VerticalScroll
 from textual.widgets import Button, Checkbox, Input, Label, Select
 
 from globa_tui.diagnostics import printable
+from globa_tui.jobs.base_alone import why_fine_tunes
 from globa_tui.presets import DEFAULT_PRESET, MERGE_PRESETS
 from globa_tui.recipe import DTYPES, Recipe
 from globa_tui.tui.bindings import Scope, bindings
@@ -174,7 +175,9 @@ class MergeScreen(InspectScreen):
         out = self.out
         if out is not None and self.inspect.editor is not None:
             layers = list(self.inspect.model.manifest.get("layers") or ())
-            self.inspect.disk.check_output(out, layers, self.recipe.dtype, self.inspect.model.sources)
+            model, recipe = self.inspect.model, self.recipe
+            sources = model.sources if why_fine_tunes(recipe, model.manifest) else model.sources[:1]
+            self.inspect.disk.check_output(out, layers, recipe.dtype, sources)
         self._checked = None
         self._show_check()
 
@@ -214,8 +217,9 @@ class MergeScreen(InspectScreen):
                 text.append(f"\n  and {len(recipe.overrides) - MOST_PARTS} more", STYLES["dim"])
         missing = f", {counts.failed} failed" if counts.failed else ""
         missing += f", {counts.pending} not analysed yet" if counts.pending else ""
+        others = "averaged" if not recipe.skip_weights or any(recipe.skip_weights) else "as the base has them"
         text.append(
-            f"\n{counts.done} layers from the analysis, {counts.skipped} others averaged{missing}", STYLES["dim"]
+            f"\n{counts.done} layers from the analysis, {counts.skipped} others {others}{missing}", STYLES["dim"]
         )
         return text
 
