@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import time
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import ExitStack
@@ -16,6 +17,7 @@ from textual.screen import Screen
 
 from globa_tui.diagnostics import ExitCode, printable
 from globa_tui.tui import screens
+from globa_tui.tui.ahead import build_ahead
 from globa_tui.tui.bindings import NO_KEYMAP, SCOPES, Keymap, bindings, scope_of
 from globa_tui.tui.disk import PERIOD, Disk
 from globa_tui.tui.edits import RecipeEditor
@@ -47,6 +49,7 @@ if TYPE_CHECKING:
     from globa_tui.jobs.protocol import Command, Kind
     from globa_tui.jobs.settings import AnalysisRequest
     from globa_tui.recipe import Recipe
+    from globa_tui.tui.screens.layer import LayerScreen
 
 
 class InspectApp(App[int]):
@@ -68,11 +71,7 @@ class InspectApp(App[int]):
     CSS_PATH = "app.tcss"
     MODES: ClassVar[dict[str, str | Callable[[], Screen[Any]]]] = {
         "overview": overview.OverviewScreen,
-        "map": screens.map_screen,
-        "layers": screens.layers_screen,
-        "recipe": screens.recipe_screen,
-        "job": screens.job_screen,
-        "sweep": screens.sweep_screen,
+        **screens.AHEAD,
     }
     DEFAULT_MODE = "overview"
     BINDINGS = bindings("global")
@@ -110,11 +109,14 @@ class InspectApp(App[int]):
         self.logs: dict[Kind, str] = {}
         """End of the log of each job, as last read."""
         self.last_words: list[str] = []
+        self.last_key = 0.0
+        """When the last key came, on the monotonic clock."""
         self._typed = TypedKeys(self, super().on_event)
 
     async def on_event(self, event: events.Event) -> None:
         """Let keys wait for one another."""
         if isinstance(event, events.Key | events.Paste) and not event.is_forwarded:
+            self.last_key = time.monotonic()
             self._typed.put(event)
         else:
             await super().on_event(event)
@@ -151,6 +153,8 @@ class InspectApp(App[int]):
         # Textual paints only what changed, but `fg` finds an empty screen.
         self.app_resume_signal.subscribe(self, lambda _: self.refresh(layout=True), immediate=True)
         self.call_after_refresh(self.disk.start)
+        if not self.is_headless:
+            self.run_worker(build_ahead(self), name="ahead")
 
     def on_unmount(self) -> None:
         """Let the disk thread write what waits."""
@@ -311,17 +315,21 @@ class InspectApp(App[int]):
         else:
             self.switch_mode(mode)
 
-    def open_layer(self, index: int) -> None:
-        """Show one layer over the current screen; the page that was made for the first one serves for all."""
+    def layer_page(self, mode: str) -> LayerScreen:
+        """The page of a layer over a screen; the one that was made for the first layer serves for all."""
         from globa_tui.tui.screens.layer import LayerScreen
 
-        name = f"layer of {self.current_mode}"
+        name = f"layer of {mode}"
         if not self.is_screen_installed(name):
-            self.install_screen(LayerScreen(self.current_mode), name)
-        page = self.get_screen(name, LayerScreen)
+            self.install_screen(LayerScreen(mode), name)
+        return self.get_screen(name, LayerScreen)
+
+    def open_layer(self, index: int) -> None:
+        """Show one layer over the current screen."""
+        page = self.layer_page(self.current_mode)
         page.turn_to(index)
         if page not in self.screen_stack:
-            self.push_screen(name)
+            self.push_screen(page)
 
     def toggle_marks(self, indices: Collection[int]) -> None:
         """Mark these layers, or take their marks away when all of them have one; only matrices are marked."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from textual.command import Provider
 
     from globa_tui.tui.screens.base import InspectScreen
@@ -50,3 +52,15 @@ def layer_commands() -> type[Provider]:
     from globa_tui.tui.commands import LayerCommands
 
     return LayerCommands
+
+
+AHEAD: dict[str, Callable[[], InspectScreen]] = {
+    "layers": layers_screen,
+    "map": map_screen,
+    "recipe": recipe_screen,
+    "job": job_screen,
+    "sweep": sweep_screen,
+}
+"""Screens besides the first, in the order in which they are built ahead."""
+WITH_LAYERS = ("layers", "overview", "map")
+"""Modes whose screens open the page of a layer."""

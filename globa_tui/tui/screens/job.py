@@ -49,7 +49,8 @@ class JobScreen(InspectScreen):
         """Follow a log while the screen is in front, that of the merge while one runs."""
         if self.inspect.jobs["merge"].active:
             self._log_kind = "merge"
-        self.inspect.disk.follow_log(self._log_kind)
+        if self.is_current:
+            self.inspect.disk.follow_log(self._log_kind)
 
     def on_screen_suspend(self) -> None:
         """Stop reading the log."""

@@ -95,7 +95,7 @@ class LayerScreen(InspectScreen):
 
     @property
     def _now(self) -> tuple[object, ...]:
-        return (self.index, *super()._now)
+        return (self.index, self.is_current, *super()._now)
 
     def turn_to(self, index: int) -> None:
         """Show another layer."""
@@ -128,7 +128,8 @@ class LayerScreen(InspectScreen):
         self.query_one("#angles-text", Pane).show(angles_text(record, 10 if narrow else 26))
         self._show_curves()
         self._show_pair()
-        self.inspect.disk.read_layer(self.index)
+        if self.is_current:
+            self.inspect.disk.read_layer(self.index)
 
     def show_records(self, changed: Collection[int]) -> None:
         if self.index in changed:
@@ -174,7 +175,8 @@ class LayerScreen(InspectScreen):
 
     def _show_numbers(self) -> None:
         record, failed = self.record, self.record.get("status") == "failed"
-        self.inspect.disk.follow_log("analyze" if failed else None)
+        if self.is_current:
+            self.inspect.disk.follow_log("analyze" if failed else None)
         logs = self.inspect.logs
         text = (
             failure_text(record, logs.get("analyze", "")) if failed else numbers_text(record, self.inspect.model.tasks)

@@ -58,8 +58,11 @@ class SweepScreen(InspectScreen):
         if self.is_current:
             self.inspect.disk.read_sweep()
 
+    def on_screen_resume(self) -> None:  # type: ignore[override]
+        """Look for news at once."""
+        self._look()
+
     def show_all(self) -> None:
-        self.inspect.disk.read_sweep()
         self._show()
 
     def show_answer(self, answer: Answer) -> None:
