@@ -21,6 +21,8 @@ from globa_tui.tui.widgets.chrome import HeaderLine, KeysLine, TabsLine
 from globa_tui.tui.widgets.pane import Pane
 
 if TYPE_CHECKING:
+    from textual.css.types import PointerShape
+
     from globa_tui.tui.app import InspectApp
     from globa_tui.tui.messages import Answer
 
@@ -92,6 +94,11 @@ class InspectScreen(Screen[None]):
         if size != self._laid_out:
             self._laid_out = size
             super()._screen_resized(size)
+
+    def _watch__pointer_shape(self, pointer_shape: PointerShape) -> None:
+        # A screen that is built ahead sends nothing to the terminal, not even the shape of the pointer.
+        if self.is_current:
+            self.app._set_pointer_shape(pointer_shape)
 
     def show_chrome(self) -> None:
         """Fill header, tabs and keys."""

@@ -73,9 +73,8 @@ class JobScreen(InspectScreen):
             self.action_other_log()
 
     def show_records(self, changed: Collection[int]) -> None:
-        records = self.inspect.model.records
         table = self.query_one("#failed", RowTable)
-        table.set_rows([index for index, record in enumerate(records) if record.get("status") == "failed"])
+        table.set_rows(sorted(self.inspect.model.leaders.failed))
         table.refresh_rows(changed)
         self._show_finished()
 

@@ -76,10 +76,12 @@ class MapScreen(InspectScreen):
         """Take over the numbers, and find the ends of the scale: over all cells, or wider for these layers."""
         self._numbers = self.inspect.model.numbers(self.metric.key)
         if changed is None:
-            cells = (cell for row in self._map.rows for cell in row.cells)
+            cells = [cell for row in self._map.rows for cell in row.cells]
         else:
-            cells = (self._map.cell_of(index) for index in changed)
-        means = [mean for cell in cells if (mean := self._mean(cell)) is not None]
+            cells = [self._map.cell_of(index) for index in changed]
+        numbers = self._numbers
+        every = (numbers[cell[0]] if len(cell) == 1 else self._mean(cell) for cell in cells)
+        means = [mean for mean in every if mean is not None]
         means += [] if changed is None or self._ends is None else self._ends
         self._ends = (min(means), max(means)) if means else None
 
