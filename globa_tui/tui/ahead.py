@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable
 from typing import TYPE_CHECKING
 
 from textual import events
@@ -37,9 +36,8 @@ async def build_ahead(app: InspectApp, quiet: float = QUIET) -> None:
         await _nothing_to_do(app, quiet)
         if mode not in app._screen_stacks:
             screen = screens.AHEAD[mode]()
-            built = _build(app, screen)
             app._screen_stacks[mode] = [screen]
-            await built
+            await _build(app, screen)
     for mode in screens.WITH_LAYERS:
         await _nothing_to_do(app, quiet)
         page = app.layer_page(mode)
@@ -53,10 +51,11 @@ async def _nothing_to_do(app: InspectApp, quiet: float) -> None:
         await asyncio.sleep(quiet)
 
 
-def _build(app: InspectApp, screen: InspectScreen) -> Awaitable[None]:
+async def _build(app: InspectApp, screen: InspectScreen) -> None:
     """Mount, fill and lay out a screen, as Textual does for one that comes to the front."""
     # It gets the styles of now; otherwise its first visit would compute those of the whole app again.
     screen._css_update_count = app._css_update_count
     _, mounted = app._get_screen(screen)
-    screen.post_message(events.ScreenResume())
-    return mounted
+    await mounted
+    if not app._exit:
+        screen.post_message(events.ScreenResume())

@@ -11,7 +11,7 @@ import json
 import math
 import os
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -63,7 +63,8 @@ def parse_records(data: bytes) -> list[Record]:
     """Read all records of whole lines, in their order; lines that are not records are left out."""
     records: list[Record] = []
     start = 0
-    with _without_collection():
+    # A few records are not worth it; and thawing would also thaw what a program that follows a run has frozen.
+    with _without_collection() if len(data) > _CHUNK else nullcontext():
         while start < len(data):
             end = data.find(b"\n", start + _CHUNK)
             end = len(data) if end < 0 else end

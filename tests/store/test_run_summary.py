@@ -82,7 +82,9 @@ def test_chunks_do_not_matter(monkeypatch: pytest.MonkeyPatch, chunk: int) -> No
     assert indices(parse_records(b"".join(line(index) for index in range(20)))) == list(range(20))
 
 
-def test_the_collector_is_left_as_it_was() -> None:
+@pytest.mark.parametrize("chunk", [1, 1 << 22])
+def test_the_collector_is_left_as_it_was(monkeypatch: pytest.MonkeyPatch, chunk: int) -> None:
+    monkeypatch.setattr(summary, "_CHUNK", chunk)
     assert gc.isenabled()
     parse_records(line(1))
     assert gc.isenabled()
@@ -92,6 +94,15 @@ def test_the_collector_is_left_as_it_was() -> None:
         assert not gc.isenabled()
     finally:
         gc.enable()
+
+
+def test_following_does_not_thaw_what_a_program_froze() -> None:
+    gc.freeze()
+    try:
+        parse_records(line(1))
+        assert gc.get_freeze_count() > 0
+    finally:
+        gc.unfreeze()
 
 
 def test_a_summary_is_followed(tmp_path: Path) -> None:

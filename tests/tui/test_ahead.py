@@ -1,0 +1,63 @@
+"""Screens that are built before they are shown."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from globa_tui.tui import screens
+from globa_tui.tui.ahead import build_ahead
+from globa_tui.tui.app import InspectApp
+from globa_tui.tui.screens.layers import LayersScreen
+from tests.tui.driving import opened, press, screen_text, settle
+
+
+async def test_a_screen_built_ahead_shows_what_a_visited_one_shows(whole_run: Path) -> None:
+    async with opened(whole_run, (120, 40)) as (_, pilot):
+        expected = [await press(pilot, key) for key in "23456"]
+    async with opened(whole_run, (120, 40)) as (app, pilot):
+        await build_ahead(app, 0.0)
+        await settle(pilot)
+        assert [await press(pilot, key) for key in "23456"] == expected
+
+
+async def test_nothing_is_painted_while_it_is_built(whole_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with opened(whole_run) as (app, pilot):
+        before, painted = screen_text(app), []
+        monkeypatch.setattr(InspectApp, "_display", lambda self, screen, update: painted.append(screen))
+        await build_ahead(app, 0.0)
+        await settle(pilot)
+        assert set(app._screen_stacks) == {"overview", *screens.AHEAD}
+        assert painted == []
+        assert screen_text(app) == before
+
+
+async def test_what_came_after_is_caught_up(whole_run: Path) -> None:
+    async with opened(whole_run) as (app, pilot):
+        await build_ahead(app, 0.0)
+        await settle(pilot)
+        app.marks = {0}
+        assert "1 marked" in await press(pilot, "3")
+
+
+async def test_a_layer_page_built_ahead_reads_its_layer(whole_run: Path) -> None:
+    async with opened(whole_run, (120, 40)) as (app, pilot):
+        await build_ahead(app, 0.0)
+        await settle(pilot)
+        pages = [app.layer_page(mode) for mode in screens.WITH_LAYERS]
+        assert all(page.is_running for page in pages)
+        assert not pages[0]._read
+        await press(pilot, "3", "enter")
+        assert app.screen is pages[0]
+        assert pages[0]._read
+
+
+async def test_a_screen_visited_before_stays_the_one_it_was(whole_run: Path) -> None:
+    async with opened(whole_run) as (app, pilot):
+        await press(pilot, "3", "j")
+        before = app.screen
+        assert isinstance(before, LayersScreen)
+        await build_ahead(app, 0.0)
+        await press(pilot, "1", "3")
+        assert app.screen is before
