@@ -13,7 +13,7 @@ from store.errors import CheckpointError, RunForeignError
 if TYPE_CHECKING:
     from store.checkpoints import Index
 
-_KEPT = "what has no factors stays as the base has it"
+_KEPT = "stays as the base has it"
 
 
 def why_fine_tunes(recipe: Recipe, manifest: Mapping[str, Any]) -> str | None:
@@ -27,7 +27,7 @@ def why_fine_tunes(recipe: Recipe, manifest: Mapping[str, Any]) -> str | None:
     if "vocabulary" in codes or settings.get("vocab", "base") != "base":
         return "their vocabularies differ, so that rows and tokenizers of theirs are needed"
     if not recipe.skip_weights or any(recipe.skip_weights):
-        return f"what has no factors is averaged from it; with --skip-weights 0 it is not needed: {_KEPT}"
+        return f"what has no factors is averaged from it; not needed with --skip-weights 0: that {_KEPT}"
     return None
 
 
@@ -73,5 +73,7 @@ def require_layers(manifest: Mapping[str, Any], base: Index, run: Path) -> Index
         name = next((one[1] for one in differing), "their number")
         msg = f"{run}: its layers are not those of {base.base.path} ({name}); say with --base where that of the run is"
         raise RunForeignError(msg)
-    remark = Finding("info", "absent", f"the fine-tunes are not there; merged from stored factors, {_KEPT}")
+    remark = Finding(
+        "info", "absent", f"the fine-tunes are not there; merged from stored factors, and what has none {_KEPT}"
+    )
     return dataclasses.replace(base, findings=(*base.findings, remark))
