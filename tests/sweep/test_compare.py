@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import pytest
 import torch
@@ -26,8 +27,18 @@ FEW = {name: METHODS[name] for name in ("task_arithmetic", "alignmerge_o")}
 
 
 @pytest.fixture
-def request_(run, monkeypatch):
+def own_run(run, tmp_path):
+    """A copy in which no other test has measured anything."""
+    folder = tmp_path / "own"
+    shutil.copytree(run, folder / run.name, ignore=shutil.ignore_patterns("sweeps", "comparisons"))
+    shutil.copy(run.parent / "code.txt", folder)
+    return folder / run.name
+
+
+@pytest.fixture
+def request_(own_run, monkeypatch):
     monkeypatch.setattr(job, "METHODS", FEW)
+    run = own_run
     data = (f"code={run.parent / 'code.txt'}",)
     settings = EvaluationSettings(window=64, generate=False, limit=2)
     return CompareRequest(SweepRequest(run, data, test=(f"again={run.parent / 'code.txt'}",), settings=settings), 2)
