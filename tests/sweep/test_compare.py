@@ -21,6 +21,7 @@ from globa_tui.jobs.settings import SettingsError
 from globa_tui.jobs.sweep.model import SweepModel
 from globa_tui.jobs.sweep.settings import SweepRequest
 from globa_tui.recipe import Recipe
+from store.run.journal import SWEEPS
 from tests.cli.records import call
 
 FEW = {name: METHODS[name] for name in ("task_arithmetic", "alignmerge_o")}
@@ -30,7 +31,7 @@ FEW = {name: METHODS[name] for name in ("task_arithmetic", "alignmerge_o")}
 def own_run(run, tmp_path):
     """A copy in which no other test has measured anything."""
     folder = tmp_path / "own"
-    shutil.copytree(run, folder / run.name, ignore=shutil.ignore_patterns("sweeps", "comparisons"))
+    shutil.copytree(run, folder / run.name, ignore=shutil.ignore_patterns(SWEEPS, job.COMPARISONS))
     shutil.copy(run.parent / "code.txt", folder)
     return folder / run.name
 
