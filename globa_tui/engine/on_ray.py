@@ -16,6 +16,7 @@ from typing import Any, Generic, TypeVar
 
 import ray
 import torch
+from ray.exceptions import RayError, RayTaskError
 
 from globa_tui.diagnostics import ProgramError
 from globa_tui.engine.devices import resolve_devices
@@ -145,9 +146,9 @@ class _Place(Generic[Result]):
         self._flying = self._engine.submit(self._shared, batch)
         try:
             results, said = ray.get(self._flying)
-        except ray.exceptions.RayTaskError as error:
+        except RayTaskError as error:
             raise error.cause if isinstance(error.cause, Exception) else error from None
-        except ray.exceptions.RayError as error:
+        except RayError as error:
             what = " ".join(str(error).split())[:300]
             msg = f"{batch[0].name}: lost on the cluster ({what}); what was finished is kept, run the same again"
             raise ClusterError(msg) from error

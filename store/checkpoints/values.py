@@ -67,10 +67,8 @@ class IndexReader:
             models = [*plain]
         else:
             base, plain = self._flat(layer, 0, math.prod(layer.shape))
-            base, models = (
-                base.reshape(layer.shape),
-                [None if one is None else one.reshape(layer.shape) for one in plain],
-            )
+            base = base.reshape(layer.shape)
+            models = [None if one is None else one.reshape(layer.shape) for one in plain]
             models = [tables.get(number, one) for number, one in enumerate(models)]
         given = [None if number in tables else one for number, one in enumerate(self.factors(layer))]
         return base, [factors or one for one, factors in zip(models, given, strict=True)]

@@ -147,7 +147,7 @@ def _object(line: str, where: str) -> Mapping[str, Any]:
 def _question(row: Mapping[str, Any], where: str) -> Question:
     prompt = _word(row, "prompt", where)
     stop = row.get("stop", [])
-    stops = (stop,) if isinstance(stop, str) else tuple(stop) if isinstance(stop, list) else (None,)
+    stops: tuple[Any, ...] = (stop,) if isinstance(stop, str) else tuple(stop) if isinstance(stop, list) else (None,)
     if not all(isinstance(one, str) and one for one in stops):
         msg = f'{where}: "stop" must be a text or a list of texts'
         raise DataError(msg)

@@ -63,9 +63,9 @@ def run_harness(
         When there is no such task, or its data cannot be had.
     """
     harness_version()
-    import lm_eval
-    from lm_eval.models.huggingface import HFLM
-    from lm_eval.tasks import TaskManager
+    import lm_eval  # pyright: ignore[reportMissingImports]
+    from lm_eval.models.huggingface import HFLM  # pyright: ignore[reportMissingImports]
+    from lm_eval.tasks import TaskManager  # pyright: ignore[reportMissingImports]
 
     try:
         with quiet_transformers(), _offline(not download):

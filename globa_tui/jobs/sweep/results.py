@@ -170,7 +170,8 @@ class SweepJournal:
     """Adds to the journal of one set of tasks, and knows what is in it."""
 
     def __init__(self, path: Path, head: Mapping[str, Any], score: Score = "share") -> None:
-        self.path, self._score = path, score
+        self.path = path
+        self._score: Score = score
         if read_results(path) is None:
             append_journal(path, {"format": FORMAT, **head})
         self.results = self._read()
