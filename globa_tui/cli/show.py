@@ -69,8 +69,8 @@ def show(
     from globa_tui.cli.one_layer import layer_sheet
     from globa_tui.cli.runs import reading
     from globa_tui.diagnostics import UsageError
-    from globa_tui.findings import findings_of
-    from store.run import Run, read_result
+    from globa_tui.findings import findings_of_run
+    from store.run import Run
 
     if as_json and as_csv:
         msg = "--json and --csv exclude each other"
@@ -88,7 +88,7 @@ def show(
         if as_json:
             sys.stdout.write(json_text(opened, shown))
         elif findings:
-            print_findings(findings_of(opened.manifest, records, read_result(opened.path)))
+            print_findings(findings_of_run(opened))
         elif as_csv:
             sys.stdout.write(csv_text(opened, shown))
         elif layer is not None:

@@ -6,9 +6,13 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from globa_tui.coefficients import PATTERNS
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 Record = Mapping[str, Any]
 
@@ -96,24 +100,73 @@ class Evidence:
 
     def norm(self, task: int | None) -> float:
         """Norm of a task vector over all analysed layers; with None that of the base."""
-        return math.hypot(*(base_norm(r) if task is None else task_norm(r, task) for r in self.done))
+        return math.hypot(*self.norms(task))
+
+    def norms(self, task: int | None) -> list[float]:
+        """Norm of a task vector in each analysed layer, with None that of the base; 0 where it is not known."""
+        if task not in self._norms:
+            norms = [record["norm"] for record in self.done]
+            self._norms[task] = (
+                [float(norm["base"]) for norm in norms]
+                if task is None
+                else [_number(norm["task_vectors"], task) for norm in norms]
+            )
+        return self._norms[task]
+
+    def energies(self, task: int) -> NDArray[np.float64]:
+        """Energy of the types of one fine-tune: a row for each analysed layer, a column for each of `TYPES`."""
+        return self._pattern_energies(task)[:, 1:]
+
+    def pruned_energies(self, task: int) -> NDArray[np.float64]:
+        """Energy of a task vector that truncation and pruning leave in each analysed layer."""
+        if task != self.anchor:
+            return self.energies(task).sum(axis=1)
+        return self._pattern_energies(self.others[0] if self.others else task)[:, 0]
+
+    def share(self, task: int, name: str, rows: Sequence[int] | None = None) -> float:
+        """Share of one type in the energy of a fine-tune, over these of the analysed layers or all."""
+        found = self.energies(task) if rows is None else self.energies(task)[list(rows)]
+        whole = float(found.sum())
+        return float(found[:, TYPES.index(name)].sum()) / whole if whole else 0.0
+
+    def shares(self, task: int, name: str) -> list[float]:
+        """Share of one type in the energy of a fine-tune, in each analysed layer."""
+        found = self.energies(task)
+        whole = found.sum(axis=1)
+        shares: list[float] = (found[:, TYPES.index(name)] / (whole + (whole == 0))).tolist()
+        return shares
+
+    @cached_property
+    def _norms(self) -> dict[int | None, list[float]]:
+        return {}
+
+    @cached_property
+    def _energies(self) -> dict[int, NDArray[np.float64]]:
+        return {}
+
+    def _pattern_energies(self, task: int) -> NDArray[np.float64]:
+        """A column for each of `PATTERNS`. Read once: every rule looks at them, and a run may have 20,000 layers."""
+        import numpy as np
+
+        if task not in self._energies:
+            cells = (_patterns_of(record, task, self.tasks) for record in self.done)
+            flat = np.fromiter((cell[name]["energy"] for cell in cells for name in PATTERNS), np.float64)
+            found = flat.reshape(len(self.done), len(PATTERNS))
+            if not np.isfinite(found).all():
+                msg = "the energy of a type is no finite number"
+                raise ValueError(msg)
+            self._energies[task] = found
+        return self._energies[task]
 
 
 Rule = Callable[[Evidence], Iterator[Finding]]
 
 
-def base_norm(record: Record) -> float:
-    """‖W0‖ of a layer."""
-    return float(record["norm"]["base"])
+def _number(values: Sequence[float | None], place: int) -> float:
+    return float(values[place] or 0.0) if place < len(values) else 0.0
 
 
-def task_norm(record: Record, task: int) -> float:
-    """‖τ‖ of a layer; 0 where it is not known."""
-    norms = record["norm"]["task_vectors"]
-    return float(norms[task] or 0.0) if task < len(norms) else 0.0
-
-
-def patterns_of(record: Record, task: int, tasks: int) -> Mapping[str, Any]:
+def _patterns_of(record: Record, task: int, tasks: int) -> Mapping[str, Any]:
     """Counts and energies of the types of one fine-tune against the anchor."""
     if tasks > 2:
         for pair in record.get("pairs") or ():
@@ -122,20 +175,6 @@ def patterns_of(record: Record, task: int, tasks: int) -> Mapping[str, Any]:
                 return found
     patterns: Mapping[str, Any] = record["patterns"]
     return patterns
-
-
-def energies(record: Record, task: int, tasks: int) -> dict[str, float]:
-    """Energy of each type of one fine-tune."""
-    patterns = patterns_of(record, task, tasks)
-    return {name: float(patterns[name]["energy"]) for name in TYPES}
-
-
-def pruned_energy(record: Record, task: int, evidence: Evidence) -> float:
-    """Energy of a task vector that truncation and pruning leave."""
-    if task != evidence.anchor:
-        return sum(energies(record, task, evidence.tasks).values())
-    other = evidence.others[0] if evidence.others else task
-    return float(patterns_of(record, other, evidence.tasks)["C1"]["energy"])
 
 
 def called(task: int) -> str:

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
+from heapq import nlargest
 
 from globa_tui.findings.finding import (
     DESCRIPTIVE,
     MOST_LAYERS,
-    TYPES,
     Evidence,
     Finding,
     Record,
     blocks_text,
     called,
-    energies,
     percent,
-    pruned_energy,
 )
 
 OPPOSITE = 0.1
@@ -35,7 +33,7 @@ def opposite_signs(evidence: Evidence) -> Iterator[Finding]:
     """Kinds of modules, and the blocks of them, where much energy is of opposite sign."""
     found = []
     for task in evidence.others:
-        overall = _share(evidence.done, task, evidence.tasks, "D-")
+        overall = evidence.share(task, "D-")
         least = max(OPPOSITE, ABOVE_ALL * overall)
         found += [(share, overall, task, kind, records) for kind, records, share in _groups(evidence, task, least)]
     for share, overall, task, kind, records in sorted(found, key=lambda group: -group[0])[:MOST_GROUPS]:
@@ -53,7 +51,7 @@ def opposite_signs(evidence: Evidence) -> Iterator[Finding]:
 def conflict_free(evidence: Evidence) -> Iterator[Finding]:
     """How much of a fine-tune the conflict-free part holds."""
     for task in evidence.others:
-        free = _share(evidence.done, task, evidence.tasks, "A")
+        free = evidence.share(task, "A")
         if not evidence.done or HARDLY_FREE <= free <= FREE:
             continue
         words = (
@@ -69,16 +67,14 @@ def conflict_free(evidence: Evidence) -> Iterator[Finding]:
 def degenerate(evidence: Evidence) -> Iterator[Finding]:
     """Energy in directions that no SVD determines."""
     inside = {side: 0.0 for side in ("left", "right")}
-    whole = 0.0
     worst: list[tuple[float, str]] = []
     for record in evidence.done:
-        energy = _truncated_energy(record, evidence)
         clusters = record.get("clusters") or {}
         found = {side: float((clusters.get(side) or {}).get("energy") or 0.0) for side in inside}
-        whole += energy
         for side in inside:
             inside[side] += found[side]
         worst.append((max(found.values()), record["name"]))
+    whole = _truncated_energy(evidence)
     share = max(inside.values()) / whole if whole else 0.0
     if share < DEGENERATE:
         return
@@ -87,26 +83,27 @@ def degenerate(evidence: Evidence) -> Iterator[Finding]:
     else:
         cure = f"published-procedure results would be arbitrary here, the {evidence.settings.get('basis')} basis is not"
     text = f"{percent(share)} of the energy sits in degenerate directions of the global basis: {cure}"
-    names = tuple(name for _, name in sorted(worst, reverse=True)[:MOST_LAYERS])
+    names = tuple(name for _, name in nlargest(MOST_LAYERS, worst))
     score = 0.9 if evidence.settings.get("basis") == "lapack" else 0.3 + 0.3 * share
     yield Finding("degenerate", score, DESCRIPTIVE, text, {"share": share}, names)
 
 
 def _groups(evidence: Evidence, task: int, least: float) -> Iterator[tuple[str, list[Record], float]]:
     """Runs of neighbouring blocks of one kind, each with more than that share in D-."""
-    kinds: dict[str, list[Record]] = defaultdict(list)
-    for record in evidence.done:
-        kinds[str(record.get("kind"))].append(record)
-    for kind, records in kinds.items():
-        held: list[Record] = []
-        for record in sorted(records, key=lambda one: (one["block"] is None, one["block"] or 0)):
-            high = _share([record], task, evidence.tasks, "D-") >= least
-            if held and not (high and _follows(held[-1], record)):
-                yield kind, held, _share(held, task, evidence.tasks, "D-")
+    done = evidence.done
+    high = [share >= least for share in evidence.shares(task, "D-")]
+    kinds: dict[str, list[int]] = defaultdict(list)
+    for row, record in enumerate(done):
+        kinds[str(record.get("kind"))].append(row)
+    for kind, rows in kinds.items():
+        held: list[int] = []
+        for row in sorted(rows, key=lambda row: (done[row]["block"] is None, done[row]["block"] or 0)):
+            if held and not (high[row] and _follows(done[held[-1]], done[row])):
+                yield kind, [done[each] for each in held], evidence.share(task, "D-", held)
                 held = []
-            held += [record] if high else []
+            held += [row] if high[row] else []
         if held:
-            yield kind, held, _share(held, task, evidence.tasks, "D-")
+            yield kind, [done[each] for each in held], evidence.share(task, "D-", held)
 
 
 def _follows(before: Record, record: Record) -> bool:
@@ -115,19 +112,12 @@ def _follows(before: Record, record: Record) -> bool:
     return first is not None and second is not None and second - first <= 1
 
 
-def _share(records: Sequence[Record], task: int, tasks: int, name: str) -> float:
-    sums = dict.fromkeys(TYPES, 0.0)
-    for record in records:
-        for key, value in energies(record, task, tasks).items():
-            sums[key] += value
-    whole = sum(sums.values())
-    return sums[name] / whole if whole else 0.0
-
-
-def _truncated_energy(record: Record, evidence: Evidence) -> float:
+def _truncated_energy(evidence: Evidence) -> float:
     """Energy of all truncated task vectors: that of the pruned matrices over what pruning retained of it."""
-    retained = record.get("retained") or []
     whole = 0.0
-    for task, share in enumerate(retained):
-        whole += pruned_energy(record, task, evidence) / share if share else 0.0
+    for task in range(evidence.tasks):
+        pruned = evidence.pruned_energies(task).tolist()
+        for record, energy in zip(evidence.done, pruned, strict=True):
+            share = (record.get("retained") or [])[task : task + 1]
+            whole += energy / share[0] if share and share[0] else 0.0
     return whole

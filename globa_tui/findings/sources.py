@@ -12,7 +12,6 @@ from globa_tui.findings.finding import (
     Finding,
     called,
     percent,
-    task_norm,
 )
 
 BARELY = 1e-3
@@ -71,7 +70,8 @@ def barely_differs(evidence: Evidence) -> Iterator[Finding]:
 def frozen(evidence: Evidence) -> Iterator[Finding]:
     """Layers that a fine-tune left exactly as they were, where it moved others."""
     for task in range(evidence.tasks):
-        still = [record["name"] for record in evidence.done if task_norm(record, task) == 0.0]
+        norms = zip(evidence.done, evidence.norms(task), strict=True)
+        still = [record["name"] for record, norm in norms if norm == 0.0]
         if still and len(still) < len(evidence.done):
             text = (
                 f"{called(task)} left {len(still)} of {len(evidence.done)} analysed layers exactly as they were: "
@@ -103,8 +103,8 @@ def alike(evidence: Evidence) -> Iterator[Finding]:
     if evidence.tasks != 2:
         return
     pairs = [
-        (record["conflict"]["cosine"], task_norm(record, 0) * task_norm(record, 1))
-        for record in evidence.done
+        (record["conflict"]["cosine"], one * two)
+        for record, one, two in zip(evidence.done, evidence.norms(0), evidence.norms(1), strict=True)
         if (record.get("conflict") or {}).get("cosine") is not None
     ]
     size = evidence.norm(0) * evidence.norm(1)

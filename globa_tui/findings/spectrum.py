@@ -12,8 +12,6 @@ from globa_tui.findings.finding import (
     Record,
     called,
     percent,
-    pruned_energy,
-    task_norm,
 )
 
 MOST_LOST = 0.3
@@ -25,11 +23,12 @@ LEAST_SIDE = 8
 def nearly_rank_one(evidence: Evidence) -> Iterator[Finding]:
     """Matrices of which the threshold keeps one direction although the rest is not nothing."""
     for task in range(evidence.tasks):
-        found = [(record, share) for record in evidence.done if (share := _only_direction(record, task)) is not None]
+        norms = zip(evidence.done, evidence.norms(task), strict=True)
+        shares = [(norm, record, _only_direction(record, task)) for record, norm in norms]
+        found = sorted(((norm, record, share) for norm, record, share in shares if share), key=lambda each: -each[0])
         if not found:
             continue
-        found.sort(key=lambda pair: -task_norm(pair[0], task))
-        record, share = found[0]
+        _, record, share = found[0]
         exclude = "embed" if record.get("kind") == "embed" else str(record.get("kind"))
         more = f" ({len(found) - 1} more such layers)" if len(found) > 1 else ""
         text = (
@@ -38,7 +37,7 @@ def nearly_rank_one(evidence: Evidence) -> Iterator[Finding]:
             "(--svd-energy 0.99)"
         )
         numbers = {"task": task + 1, "share": share, "layers": len(found)}
-        names = tuple(record["name"] for record, _ in found[:MOST_LAYERS])
+        names = tuple(record["name"] for _, record, _ in found[:MOST_LAYERS])
         yield Finding("nearly_rank_one", 0.88 if exclude == "embed" else 0.6, DESCRIPTIVE, text, numbers, names)
 
 
@@ -56,7 +55,7 @@ def lost(evidence: Evidence) -> Iterator[Finding]:
     """A task vector of which truncation and pruning keep little."""
     for task in range(evidence.tasks):
         whole = evidence.norm(task) ** 2
-        kept = sum(pruned_energy(record, task, evidence) for record in evidence.done)
+        kept = float(evidence.pruned_energies(task).sum())
         if whole and 1.0 - kept / whole > MOST_LOST:
             gone = 1.0 - kept / whole
             text = (

@@ -88,6 +88,21 @@ def test_lost_energy_counts_truncation_and_pruning() -> None:
     assert said("lost", layer(norms=(1.0, 2.0), types={"A": 3.0})) == []
 
 
+def test_types_are_read_once_whatever_the_number_of_rules() -> None:
+    """A run may have 20,000 layers."""
+    reads = []
+
+    class Counted(dict[str, Any]):
+        def __getitem__(self, key: str) -> Any:
+            reads.append(key)
+            return super().__getitem__(key)
+
+    record = layer(types={"D-": 0.5, "A": 0.5})
+    record["patterns"] = Counted(record["patterns"])
+    assert {finding.code for finding in find(evidence(record, layer(types={"B": 9.0})))} >= {"opposite_signs"}
+    assert sorted(reads) == sorted(["C1", *TYPES])
+
+
 def downs(*shares: float) -> list[dict[str, Any]]:
     """A down_proj for each block with that share in D-, and much else without any."""
     made = [
