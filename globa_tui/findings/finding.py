@@ -120,7 +120,8 @@ class Evidence:
     def pruned_energies(self, task: int) -> NDArray[np.float64]:
         """Energy of a task vector that truncation and pruning leave in each analysed layer."""
         if task != self.anchor:
-            return self.energies(task).sum(axis=1)
+            energies: NDArray[np.float64] = self.energies(task).sum(axis=1)
+            return energies
         return self._pattern_energies(self.others[0] if self.others else task)[:, 0]
 
     def share(self, task: int, name: str, rows: Sequence[int] | None = None) -> float:
