@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, ValuesView
 from dataclasses import dataclass
+from sys import float_info
 from types import MappingProxyType
 from typing import Any, Literal
 
@@ -137,7 +138,7 @@ class _Path:
         for key in self.keys:
             value = value.get(key) if isinstance(value, Mapping) else None
         values = value if isinstance(value, list) and value else (value,)
-        return tuple(each if isinstance(each, int | float) else None for each in values)
+        return tuple(each if isinstance(each, int | float) and abs(each) <= float_info.max else None for each in values)
 
 
 def _path(*keys: str) -> _Path:
@@ -175,13 +176,15 @@ def _clustered(record: Record) -> Values:
 
 
 def _knee(record: Record) -> Values:
-    points = record.get("knee") or []
-    return tuple(point.get("energy") for point in points) or (None,)
+    energies = [point.get("energy") for point in record.get("knee") or []]
+    return tuple(energy if isinstance(energy, int | float) else None for energy in energies) or (None,)
+
+
+_WINDOWS = _path("alignment", "windows")
 
 
 def _first_window(record: Record) -> Values:
-    windows = (record.get("alignment") or {}).get("windows") or [None]
-    return (windows[0] if isinstance(windows[0], int | float) else None,)
+    return _WINDOWS(record)[:1]
 
 
 _BUILT_IN: tuple[Metric, ...] = (

@@ -15,12 +15,15 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, BinaryIO
 
+import orjson
+
 from store import files
 from store.errors import StoreError
 
 Record = dict[str, Any]
 
-_CHUNK = 1 << 22
+_MANY = 1 << 22
+"""Bytes of a summary from which on reading holds up the garbage collector."""
 
 _HEAD = ("index", "name", "status", "error", "reason", "file", "stored")
 
@@ -54,6 +57,14 @@ def _plain(value: object) -> object:
 def parse_record(line: bytes) -> Record | None:
     """Read a record; None when the line is not one."""
     try:
+        return _accept(orjson.loads(line))
+    except ValueError:
+        return _parse_leniently(line)
+
+
+def _parse_leniently(line: bytes) -> Record | None:
+    """Read a record of which a number is NaN, infinite or very large."""
+    try:
         return _accept(json.loads(line))
     except (ValueError, RecursionError):
         return None
@@ -61,26 +72,10 @@ def parse_record(line: bytes) -> Record | None:
 
 def parse_records(data: bytes) -> list[Record]:
     """Read all records of whole lines, in their order; lines that are not records are left out."""
-    records: list[Record] = []
-    start = 0
     # A few records are not worth it; and thawing would also thaw what a program that follows a run has frozen.
-    with _without_collection() if len(data) > _CHUNK else nullcontext():
-        while start < len(data):
-            end = data.find(b"\n", start + _CHUNK)
-            end = len(data) if end < 0 else end
-            records += _parse_chunk(data[start:end].strip(b"\n"))
-            start = end
-    return records
-
-
-def _parse_chunk(data: bytes) -> list[Record]:
-    """Read many lines as one list, in half the time; line by line when one of them is torn."""
-    try:
-        found = json.loads(b"[" + data.replace(b"\n", b",") + b"]")
-    except (ValueError, RecursionError):
-        parsed = (parse_record(line) for line in data.split(b"\n"))
+    with _without_collection() if len(data) > _MANY else nullcontext():
+        parsed = (parse_record(line) for line in data.split(b"\n") if line)
         return [record for record in parsed if record is not None]
-    return [record for record in map(_accept, found) if record is not None]
 
 
 def _accept(value: object) -> Record | None:
