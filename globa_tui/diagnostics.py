@@ -51,7 +51,11 @@ def printable(text: object) -> str:
     Names of tensors and files come from strangers. The result is plain text: give it to Rich or Textual as a
     ``Text`` object, or through `markup_safe`.
     """
-    return _HIDDEN.sub(_escape, str(text))
+    text = str(text)
+    # Nearly all texts are such, and a table may have hundreds of thousands.
+    if text.isascii() and text.isprintable():
+        return text
+    return _HIDDEN.sub(_escape, text)
 
 
 def markup_safe(text: object) -> str:

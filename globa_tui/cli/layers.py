@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from operator import add
 from typing import Any
 
 from globa_tui.cli.tables import Cell, Table
@@ -69,8 +71,10 @@ def layer_table(records: Sequence[Record], pairs: Sequence[tuple[int, int]]) -> 
     columns = ["layer", "shape", "ranks", "orth L", "orth R", *(f"{t} %" for t in TYPES), "clusters %", "status"]
     listed = [record for record in records if record["status"] != "skipped"]
     done = [record for record in listed if record["status"] == "done"]
-    total = [f"{len(done)} of {len(listed)} layers, {pair_words(pairs)}", "", "", *_measures(_summed(done)), ""]
-    rows = [[r["name"], _shape(r), _ranks(r), *_measures(_summed([r])), r["status"]] for r in listed]
+    each = [_sums(record) for record in listed]
+    sums = sum((one for one, record in zip(each, listed, strict=True) if record["status"] == "done"), _Sums())
+    total = [f"{len(done)} of {len(listed)} layers, {pair_words(pairs)}", "", "", *sums.measures(), ""]
+    rows = [[r["name"], _shape(r), _ranks(r), *s.measures(), r["status"]] for r, s in zip(listed, each, strict=True)]
     words = frozenset({"layer", "shape", "ranks", "status"})
     return Table(
         columns, rows, total, words, wraps=frozenset({"layer"}), gives_way=("shape", "clusters %", "ranks", "status")
@@ -110,36 +114,46 @@ def _get(record: Any, *path: str | int) -> Any:
     return None if isinstance(record, float) and not math.isfinite(record) else record
 
 
+@dataclass(frozen=True, slots=True)
 class _Sums:
     """Numerators and denominators of the shares in a row, over one layer or over many."""
 
-    def __init__(self) -> None:
-        self.orthogonality = dict.fromkeys(_SIDES, 0.0)
-        self.min_rank = 0
-        self.energy = dict.fromkeys(TYPES, 0.0)
-        self.clustered = 0
-        self.basis = 0
+    orthogonality: tuple[float, float] = (0.0, 0.0)
+    """Of each side, times the smaller rank."""
+    min_rank: int = 0
+    energy: tuple[float, ...] = (0.0,) * len(TYPES)
+    clustered: int = 0
+    basis: int = 0
+
+    def __add__(self, other: _Sums) -> _Sums:
+        left, right = self.orthogonality
+        more = other.orthogonality
+        return _Sums(
+            (left + more[0], right + more[1]),
+            self.min_rank + other.min_rank,
+            tuple(map(add, self.energy, other.energy)),
+            self.clustered + other.clustered,
+            self.basis + other.basis,
+        )
+
+    def measures(self) -> list[str]:
+        """The cells of the row, from the orthogonality on."""
+        retained = sum(self.energy)
+        cells = [f"{side / self.min_rank:.3f}" if self.min_rank else "-" for side in self.orthogonality]
+        cells += [f"{100 * energy / retained:.1f}" if retained else "-" for energy in self.energy]
+        return [*cells, f"{100 * self.clustered / self.basis:.1f}" if self.basis else "-"]
 
 
-def _summed(records: Sequence[Record]) -> _Sums:
-    sums = _Sums()
-    for record in records:
-        rank = min(record.get("rank") or [0])
-        sums.min_rank += rank
-        for side in _SIDES:
-            sums.orthogonality[side] += rank * (_get(record, "orthogonality", side) or 0.0)
-            sums.clustered += _get(record, "clusters", side, "directions") or 0
-        for name in TYPES:
-            sums.energy[name] += _get(record, "patterns", name, "energy") or 0.0
-        sums.basis += sum(record.get("basis_rank") or [0])
-    return sums
-
-
-def _measures(sums: _Sums) -> list[str]:
-    retained = sum(sums.energy.values())
-    cells = [f"{sums.orthogonality[side] / sums.min_rank:.3f}" if sums.min_rank else "-" for side in _SIDES]
-    cells += [f"{100 * sums.energy[name] / retained:.1f}" if retained else "-" for name in TYPES]
-    return [*cells, f"{100 * sums.clustered / sums.basis:.1f}" if sums.basis else "-"]
+def _sums(record: Record) -> _Sums:
+    rank = min(record.get("rank") or [0])
+    left, right = (rank * (_get(record, "orthogonality", side) or 0.0) for side in _SIDES)
+    return _Sums(
+        (left, right),
+        rank,
+        tuple(_get(record, "patterns", name, "energy") or 0.0 for name in TYPES),
+        sum(_get(record, "clusters", side, "directions") or 0 for side in _SIDES),
+        sum(record.get("basis_rank") or [0]),
+    )
 
 
 def _shape(record: Record) -> str:

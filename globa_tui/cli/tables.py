@@ -75,15 +75,13 @@ def show_table(table: Table) -> None:
 def plain_text(table: Table) -> str:
     """The table as aligned columns of plain text, every cell whole."""
     lines = [table.columns, *table.rows, *([table.total] if table.total else [])]
-    widths = table.widths()
-    text = ""
-    for line in lines:
-        placed = [
-            printable(cell).ljust(width) if table.align(column) == "left" else printable(cell).rjust(width)
-            for cell, width, column in zip(line, widths, table.columns, strict=True)
-        ]
-        text += "  ".join(placed).rstrip() + "\n"
-    return text
+    placed = []
+    for column, *cells in zip(*lines, strict=True):
+        texts = [printable(cell) for cell in (column, *cells)]
+        width = max(map(len, texts))
+        left = table.align(column) == "left"
+        placed.append([text.ljust(width) if left else text.rjust(width) for text in texts])
+    return "".join(f"{'  '.join(line).rstrip()}\n" for line in zip(*placed, strict=True))
 
 
 def csv_text(columns: Sequence[str], rows: Sequence[Sequence[Cell]]) -> str:

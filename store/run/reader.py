@@ -106,7 +106,9 @@ class Run:
         for index, record in latest(records).items():
             identity = self._identity.get(index)
             if identity is not None:
-                self._records[index] = {**_pending(identity), **record, **identity}
+                record.setdefault("error", None)
+                record.update(identity)
+                self._records[index] = record
                 changed.add(index)
         return changed
 
