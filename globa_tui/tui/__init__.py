@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 __all__ = ["run_inspect"]
 
+SWITCH = 0.0005
+"""Seconds that the thread which paints waits at most for the one that reads, wherever both want the interpreter."""
+
 
 def run_inspect(run: Path, request: AnalysisRequest | None = None, *, mouse: bool = True) -> int:
     """Open the terminal interface on a run and return the exit code.
@@ -47,6 +50,7 @@ def run_inspect(run: Path, request: AnalysisRequest | None = None, *, mouse: boo
     app = InspectApp(run, request, keymap=read_keymap(config_file()))
     if wants_ascii(app.console.color_system, getattr(sys.__stderr__, "encoding", None)):
         app.use_ascii()
+    sys.setswitchinterval(SWITCH)
     app.run(mouse=mouse)
     # A terminal that hung up takes no last words.
     with contextlib.suppress(OSError):

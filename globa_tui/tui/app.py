@@ -23,6 +23,7 @@ from globa_tui.tui.disk import PERIOD, Disk
 from globa_tui.tui.edits import RecipeEditor
 from globa_tui.tui.messages import (
     Answer,
+    EffectReady,
     JobsChanged,
     LayerRead,
     LogRead,
@@ -37,7 +38,6 @@ from globa_tui.tui.messages import (
     TextWritten,
     Trouble,
 )
-from globa_tui.tui.metrics import BY_KEY
 from globa_tui.tui.model import RunModel
 from globa_tui.tui.screens import overview
 from globa_tui.tui.screens.base import InspectScreen, about, scopes_of
@@ -204,7 +204,9 @@ class InspectApp(App[int]):
     @on(RunOpened)
     def open_run(self, opened: RunOpened) -> None:
         """Take over a run, or the index of the checkpoints."""
-        self.model.load(opened.manifest, opened.records, packed=opened.packed, stored=opened.stored)
+        self.model.load(
+            opened.manifest, opened.records, packed=opened.packed, stored=opened.stored, numbers=opened.numbers
+        )
         self.marks = {index for index in self.marks if index < len(opened.records)}
         self.order = [index for index in self.order if index < len(opened.records)] or list(range(len(opened.records)))
         self.finished.extend(i for i, record in enumerate(opened.records) if record["status"] in ("done", "failed"))
@@ -212,6 +214,7 @@ class InspectApp(App[int]):
         for screen in self._screens():
             screen.show_chrome()
             screen.show_all()
+        self._prepare()
 
     @on(RecordsChanged)
     def fill_in(self, news: RecordsChanged) -> None:
@@ -264,13 +267,18 @@ class InspectApp(App[int]):
         for screen in self._screens():
             screen.show_answer(answer)
 
-    def prepare_numbers(self) -> None:
-        """Have the metrics that `m` and `b` show next computed ahead, where there are many layers."""
-        keys = list(BY_KEY)
-        here = keys.index(self.metric)
-        for key in (keys[(here + 1) % len(keys)], keys[here - 1]):
-            if not self.model.has_numbers(key):
-                self.disk.compute(key, list(self.model.records))
+    def _prepare(self) -> None:
+        """Have everything that takes long for many layers computed ahead."""
+        records, missing = list(self.model.records), self.model.missing_numbers()
+        for key in missing:
+            self.disk.compute(key, records)
+        if missing:
+            self.disk.gather_effect(records, self.model.tasks, self.model.anchor)
+
+    @on(EffectReady)
+    def keep_effect(self, ready: EffectReady) -> None:
+        """Keep the scalars that estimates need until the recipe asks for them."""
+        self.model.take_effect(ready.records, ready.table)
 
     @on(NumbersReady)
     def keep_numbers(self, ready: NumbersReady) -> None:

@@ -19,6 +19,7 @@ from globa_tui.diagnostics import exit_code, message
 from globa_tui.tui.follow import RunFollower
 from globa_tui.tui.joblink import JobLink, check_output
 from globa_tui.tui.messages import (
+    EffectReady,
     NumbersReady,
     RecipeOpened,
     RecipeRead,
@@ -27,6 +28,7 @@ from globa_tui.tui.messages import (
     TextWritten,
     Trouble,
 )
+from globa_tui.tui.metrics import numbers_of
 from globa_tui.tui.recipe_file import RECIPES, open_recipe, read_recipe, write_recipe
 
 if TYPE_CHECKING:
@@ -116,10 +118,17 @@ class Disk:
 
     def compute(self, key: str, records: Sequence[Mapping[str, Any]]) -> None:
         """Compute a metric of all layers, so that showing it later takes no time."""
-        from globa_tui.tui.metrics import BY_KEY
+        self._ask("numbers", lambda: [NumbersReady(key, records, numbers_of(key, records))])
 
-        value = BY_KEY[key].value
-        self._ask("numbers", lambda: [NumbersReady(key, records, [value(record) for record in records])])
+    def gather_effect(self, records: Sequence[Mapping[str, Any]], tasks: int, anchor: int) -> None:
+        """Gather what estimates of a merge need, so that the recipe opens at once."""
+
+        def gather() -> list[Message]:
+            from globa_tui.effect import EffectTable
+
+            return [EffectReady(records, EffectTable.from_records(records, tasks, anchor))]
+
+        self._ask("effect", gather)
 
     def save_recipe(self, recipe: Recipe) -> None:
         """Keep the recipe beside the run; of several that wait only the last is written."""

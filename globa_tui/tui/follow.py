@@ -13,7 +13,9 @@ from textual.message import Message
 from globa_tui.diagnostics import exit_code, message
 from globa_tui.tui.cleaning import clean_record
 from globa_tui.tui.curves import curve
+from globa_tui.tui.leaders import STANDOUTS
 from globa_tui.tui.messages import LayerRead, RecordsChanged, RunOpened, Trouble
+from globa_tui.tui.metrics import numbers_of
 from globa_tui.tui.pictures import array_names, pair_picture
 from store.errors import RunNotFoundError, StoreError
 
@@ -109,7 +111,8 @@ class RunFollower:
             if len(self._records) > MANY:
                 gc.freeze()
             gc.enable()
-        return RunOpened(dict(run.manifest), list(self._records), packed=run.packed, stored=True)
+        numbers = {key: numbers_of(key, self._records) for key, _ in STANDOUTS}
+        return RunOpened(dict(run.manifest), list(self._records), packed=run.packed, stored=True, numbers=numbers)
 
     def _changes(self) -> Iterator[Message]:
         assert self._run is not None

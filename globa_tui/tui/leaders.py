@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 
-from globa_tui.tui.metrics import BY_KEY, Record
+from globa_tui.tui.metrics import Record
+
+Numbers = Callable[[str], Sequence[float | None]]
 
 STANDOUTS = (
     ("overlap", "largest subspace overlap"),
@@ -16,11 +18,20 @@ STANDOUTS = (
 
 
 class Leaders:
-    """The layers that stand out, kept up with single changes: 20,000 records are looked through only at the start."""
+    """The layers that stand out, kept up with single changes: 20,000 records are looked through only at the start.
 
-    def __init__(self, records: Sequence[Record]) -> None:
+    Parameters
+    ----------
+    records : sequence of mapping
+        Records of all layers.
+    numbers : callable
+        Gives a metric of all layers by its key.
+    """
+
+    def __init__(self, records: Sequence[Record], numbers: Numbers) -> None:
         self.failed: set[int] = {index for index, record in enumerate(records) if record.get("status") == "failed"}
-        self._first = {key: _best(key, records, range(len(records))) for key, _ in STANDOUTS}
+        self._numbers = numbers
+        self._first = {key: _best(numbers(key)) for key, _ in STANDOUTS}
 
     def follow(self, records: Sequence[Record], changed: Collection[int]) -> None:
         """Take these changes into account."""
@@ -29,16 +40,16 @@ class Leaders:
         for key, leaders in self._first.items():
             leading = [index for _, index in leaders]
             if changed and not set(leading).isdisjoint(changed):
-                self._first[key] = _best(key, records, range(len(records)))
+                self._first[key] = _best(self._numbers(key))
             elif changed:
-                self._first[key] = _best(key, records, {*leading, *changed})
+                self._first[key] = _best(self._numbers(key), {*leading, *changed})
 
     def of(self, key: str) -> list[tuple[float, int]]:
         """The largest values of a metric with their layers, at most two."""
         return self._first.get(key, [])
 
 
-def _best(key: str, records: Sequence[Record], places: Iterable[int]) -> list[tuple[float, int]]:
-    metric = BY_KEY[key]
-    values = ((value, -place) for place in places if (value := metric.value(records[place])) is not None and value)
+def _best(numbers: Sequence[float | None], places: Iterable[int] | None = None) -> list[tuple[float, int]]:
+    known = enumerate(numbers) if places is None else ((place, numbers[place]) for place in places)
+    values = ((value, -place) for place, value in known if value)
     return [(value, -negative) for value, negative in heapq.nlargest(2, values)]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +14,7 @@ from globa_tui.tui.pictures import PairPicture
 from globa_tui.tui.status import JobView
 
 if TYPE_CHECKING:
+    from globa_tui.effect import EffectTable
     from globa_tui.jobs.protocol import Kind
     from globa_tui.jobs.sweep.results import SweepResults
     from globa_tui.recipe import Recipe
@@ -27,6 +28,8 @@ class RunOpened(Message):
     records: Sequence[Mapping[str, Any]]
     packed: bool
     stored: bool
+    numbers: Mapping[str, list[float | None]] = field(default_factory=dict)
+    """Metrics of all layers that the first screen needs."""
 
 
 @dataclass
@@ -60,6 +63,14 @@ class NumbersReady(Message):
     key: str
     records: Sequence[Mapping[str, Any]]
     numbers: list[float | None]
+
+
+@dataclass
+class EffectReady(Message):
+    """The scalars that estimates need, gathered ahead from these records."""
+
+    records: Sequence[Mapping[str, Any]]
+    table: EffectTable
 
 
 @dataclass

@@ -453,6 +453,12 @@ METRICS: ValuesView[Metric] = _REGISTRY.values()
 """All of them, in the order in which they are shown and cycled."""
 
 
+def numbers_of(key: str, records: Iterable[Record]) -> list[float | None]:
+    """A metric of all these layers."""
+    value = _REGISTRY[key].value
+    return [value(record) for record in records]
+
+
 def register(*metrics: Metric) -> None:
     """Add metrics to everything that shows some; a key or a filter's name can be given only once."""
     for metric in metrics:

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from globa_tui.coefficients import PATTERNS
+from globa_tui.tui.metrics import BY_KEY, numbers_of
 from globa_tui.tui.words import labels, source_name
 
 if TYPE_CHECKING:
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
     from globa_tui.tui.leaders import Leaders
 
 Record = Mapping[str, Any]
+NO_NUMBERS: Mapping[str, list[float | None]] = MappingProxyType({})
 MANY = 2_000
 """Layers whose numbers take so long to compute that they are computed ahead."""
 
@@ -141,7 +144,7 @@ class RunModel:
         if self._leaders is None:
             from globa_tui.tui.leaders import Leaders
 
-            self._leaders = Leaders(self.records)
+            self._leaders = Leaders(self.records, self.numbers)
         return self._leaders
 
     @property
@@ -153,26 +156,30 @@ class RunModel:
 
     def numbers(self, key: str) -> list[float | None]:
         """A metric of all layers; kept, and followed up with single changes, once it was asked for."""
-        from globa_tui.tui.metrics import BY_KEY
-
         if key not in self._numbers:
-            self._numbers[key] = [BY_KEY[key].value(record) for record in self.records]
+            self._numbers[key] = numbers_of(key, self.records)
         return self._numbers[key]
 
-    def has_numbers(self, key: str) -> bool:
-        """Whether a metric can be shown without computing it for every layer."""
-        return key in self._numbers or len(self.records) < MANY
+    def missing_numbers(self) -> list[str]:
+        """Metrics that would have to be computed for so many layers that a person waits for them."""
+        return [key for key in BY_KEY if key not in self._numbers] if len(self.records) >= MANY else []
 
     def take_numbers(self, key: str, records: Sequence[Record], numbers: list[float | None]) -> None:
         """Take over a metric that was computed from an older state of the records."""
-        from globa_tui.tui.metrics import BY_KEY
+        if key not in self._numbers and len(records) == len(self.records):
+            for place in self._changed_since(records):
+                numbers[place] = BY_KEY[key].value(self.records[place])
+            self._numbers[key] = numbers
 
-        if key in self._numbers or len(records) != len(self.records):
-            return
-        for place, (old, new) in enumerate(zip(records, self.records, strict=True)):
-            if new is not old:
-                numbers[place] = BY_KEY[key].value(new)
-        self._numbers[key] = numbers
+    def take_effect(self, records: Sequence[Record], effect: EffectTable) -> None:
+        """Take over the scalars that estimates need, gathered from an older state of the records."""
+        if self._effect is None and len(records) == len(self.records):
+            for place in self._changed_since(records):
+                effect.put(place, self.records[place])
+            self._effect = effect
+
+    def _changed_since(self, records: Sequence[Record]) -> list[int]:
+        return [n for n, (old, new) in enumerate(zip(records, self.records, strict=True)) if new is not old]
 
     @property
     def layer_index(self) -> LayerIndex:
@@ -205,14 +212,22 @@ class RunModel:
         """How many layers are in which state."""
         return self._tally.counts()
 
-    def load(self, manifest: Mapping[str, Any], records: Sequence[Record], *, packed: bool, stored: bool) -> bool:
+    def load(
+        self,
+        manifest: Mapping[str, Any],
+        records: Sequence[Record],
+        *,
+        packed: bool,
+        stored: bool,
+        numbers: Mapping[str, list[float | None]] = NO_NUMBERS,
+    ) -> bool:
         """Take over a whole index; returns whether the list of layers is another one than before."""
         before = [record["name"] for record in self.records]
         self.version += 1
         self.manifest, self.packed, self.stored, self.loaded = manifest, packed, stored, True
         self.records = list(records)
         self._effect = self._index = self._own = self._leaders = None
-        self._labels, self._numbers = None, {}
+        self._labels, self._numbers = None, dict(numbers)
         self._tally = Tally()
         self._matrices = sum(record.get("role") == "matrix" for record in self.records)
         for record in self.records:
@@ -229,8 +244,6 @@ class RunModel:
             if self._effect is not None:
                 self._effect.put(index, record)
         for key, numbers in self._numbers.items():
-            from globa_tui.tui.metrics import BY_KEY
-
             for index, record in changed.items():
                 numbers[index] = BY_KEY[key].value(record)
         if self._leaders is not None:

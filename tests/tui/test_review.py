@@ -5,8 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
+from globa_tui.coefficients import PATTERNS
+from globa_tui.effect import EffectTable
 from globa_tui.tui.leaders import STANDOUTS, Leaders
 from globa_tui.tui.metrics import BY_KEY
 from globa_tui.tui.model import RunModel
@@ -66,7 +69,7 @@ def test_sums_and_leaders_follow_single_changes() -> None:
     assert model.counts == fresh.counts
     for name, (entries, energy) in fresh.pattern_totals().items():
         assert model.pattern_totals()[name] == (entries, pytest.approx(energy, rel=1e-12))
-    whole = Leaders(model.records)
+    whole = Leaders(model.records, fresh.numbers)
     assert model.leaders.failed == whole.failed == {3}
     assert all(model.leaders.of(key) == whole.of(key) for key, _ in STANDOUTS)
 
@@ -83,3 +86,19 @@ def test_numbers_computed_ahead_follow_what_changed_since() -> None:
     assert model.numbers("size") == [BY_KEY["size"].value(found) for found in model.records]
     model.take_numbers("rank", before[:-1], [0.0])
     assert "rank" not in model._numbers, "another run was opened since"
+
+
+def test_the_effect_gathered_ahead_follows_what_changed_since() -> None:
+    whole = [record(layer) for layer in layers(2) if layer["role"] == "matrix"]
+    pending = [{**layer, "status": "pending"} for layer in whole]
+    model = RunModel(Path("x"))
+    model.load(manifest(2), [*whole[:-1], pending[-1]], packed=False, stored=True)
+    before = list(model.records)
+    gathered = EffectTable.from_records(before, model.tasks, model.anchor)
+    model.put({len(whole) - 1: whole[-1]})
+    model.take_effect(before, gathered)
+    assert model.effect is gathered
+    fresh = EffectTable.from_records(whole, model.tasks, model.anchor)
+    coefficients = np.ones((len(whole), len(PATTERNS)))
+    assert gathered.estimate(coefficients) == fresh.estimate(coefficients)
+    assert gathered.estimate(coefficients).layers == len(whole)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from typing import ClassVar
+from typing import ClassVar, cast
 
 from rich.text import Text
 from textual import on
@@ -166,7 +166,6 @@ class LayersScreen(InspectScreen):
         if key is not None:
             self.inspect.metric = key
             self._sort_by(key)
-            self.inspect.prepare_numbers()
 
     def action_mark(self) -> None:
         """Mark the layer, or take the mark away, and go one down."""
@@ -279,9 +278,9 @@ class LayersScreen(InspectScreen):
 
     def _sorted(self, rows: list[int]) -> list[int]:
         numbers = self.inspect.model.numbers(self._sort_key)
-        valued = [(value, index) for index in rows if (value := numbers[index]) is not None]
-        known = [index for _, index in sorted(valued, key=lambda pair: pair[0], reverse=self._descending)]
-        return known + sorted(set(rows) - set(known))
+        known = [index for index in rows if numbers[index] is not None]
+        known.sort(key=cast("list[float]", numbers).__getitem__, reverse=self._descending)
+        return known + [index for index in rows if numbers[index] is None]
 
     def _show_tabs_right(self) -> None:
         self.show_chrome()

@@ -65,7 +65,6 @@ class MapScreen(InspectScreen):
         self._read()
         self.grid.show_map(self._map)
         self._show_texts()
-        self.inspect.prepare_numbers()
 
     def show_records(self, changed: Collection[int]) -> None:
         self._read(changed)
@@ -93,9 +92,9 @@ class MapScreen(InspectScreen):
         return sum(known) / len(known) if known else None
 
     def _look(self, cell: Cell) -> Look:
-        records = self.inspect.model.records
-        marked = not self.inspect.marks.isdisjoint(cell)
-        if any(records[index]["status"] == "failed" for index in cell):
+        marks, failed = self.inspect.marks, self.inspect.model.leaders.failed
+        marked = bool(marks) and not marks.isdisjoint(cell)
+        if failed and not failed.isdisjoint(cell):
             return Look(None, "!", marked)
         mean = self._mean(cell)
         if mean is None or self._ends is None:

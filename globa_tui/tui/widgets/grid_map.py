@@ -17,7 +17,7 @@ from textual.widget import Widget
 
 from globa_tui.tui.bindings import bindings
 from globa_tui.tui.block_map import BlockMap, Cell
-from globa_tui.tui.ink import Shade, has_colours, ramp
+from globa_tui.tui.ink import has_colours, ramp
 from globa_tui.tui.words import fit_label
 
 LABEL = 15
@@ -32,6 +32,9 @@ class Look:
     level: int | None
     sign: str = " "
     marked: bool = False
+
+
+NOTHING = Look(None)
 
 
 class GridMap(Widget, can_focus=True, inherit_bindings=False):
@@ -63,6 +66,9 @@ class GridMap(Widget, can_focus=True, inherit_bindings=False):
         super().__init__(id=id)
         self._look = look
         self._base = Style()
+        self._shades: list[tuple[str, Style]] = []
+        """Glyph and style of every level, as last drawn."""
+        self._signs: dict[str, Style] = {}
         self._map = BlockMap((), ())
         self._row = self._column = 0
         self._top = self._left = 0
@@ -192,8 +198,13 @@ class GridMap(Widget, can_focus=True, inherit_bindings=False):
         self._left = max(min(self._left, self._map.columns - columns), 0)
 
     def render_lines(self, crop: Region) -> list[Strip]:
-        """Draw some lines, with the style looked up once for all of them."""
-        self._base = self.rich_style
+        """Draw some lines, with the styles looked up once for all of them."""
+        base = self._base = self.rich_style
+        self._shades = [(shade.glyph, base + shade.style) for shade in ramp(has_colours(self.app))]
+        self._signs = {
+            sign: base + self.get_component_rich_style(name, partial=True)
+            for sign, name in (("!", "grid-map--failed"), ("", "grid-map--none"))
+        }
         return super().render_lines(crop)
 
     def render_line(self, y: int) -> Strip:
@@ -235,27 +246,23 @@ class GridMap(Widget, can_focus=True, inherit_bindings=False):
         label = fit_label(self._map.rows[row].label, self._label) if first else ""
         segments = [Segment(label + " " * (self._label + 1 - cell_len(label)), base)]
         cells = self._map.rows[row].cells[self._left : self._left + columns]
-        shades = ramp(has_colours(self.app))
         drawn = [
-            self._drawn(cell, width, base, shades, first=first, cursor=(row, self._left + place) == self.cursor)
+            self._drawn(cell, width, first=first, cursor=(row, self._left + place) == self.cursor)
             for place, cell in enumerate(cells)
         ]
         for style, run in groupby(drawn, key=lambda part: part[1]):
             segments.append(Segment("".join(text for text, _ in run), style))
         return segments
 
-    def _drawn(
-        self, cell: Cell, width: int, base: Style, shades: tuple[Shade, ...], *, first: bool, cursor: bool
-    ) -> tuple[str, Style]:
+    def _drawn(self, cell: Cell, width: int, *, first: bool, cursor: bool) -> tuple[str, Style]:
         """Text and style of one cell."""
-        look = self._look(cell) if cell else Look(None)
+        look = self._look(cell) if cell else NOTHING
         if look.level is not None:
-            shade = shades[look.level]
-            text, style = shade.glyph * width, base + shade.style
+            glyph, style = self._shades[look.level]
+            text = glyph * width
         else:
-            name = "grid-map--failed" if look.sign == "!" else "grid-map--none"
             text = look.sign.ljust(width) if first else " " * width
-            style = base + self.get_component_rich_style(name, partial=True)
+            style = self._signs.get(look.sign, self._signs[""])
         if look.marked and first:
             text = f"{MARK}{text[1:]}"
         if cursor and self.has_focus:

@@ -5,10 +5,12 @@ The cursor belongs to a row's key, not to its place: filling in, filtering and s
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from rich.cells import cell_len
+from rich.segment import Segment
 from rich.style import Style
 from rich.text import Text
 from textual import events
@@ -20,6 +22,10 @@ from textual.strip import Strip
 from globa_tui.tui.bindings import bindings
 
 GAP = 1
+NO_STYLE = Style()
+Justify = Literal["left", "right"]
+Part = tuple[Text, int, Justify]
+"""A cell's text, with its width and the side it stands at."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +35,7 @@ class Column:
     key: str
     label: str
     width: int
-    justify: Literal["left", "right"] = "right"
+    justify: Justify = "right"
 
 
 class RowTable(ScrollView, can_focus=True, inherit_bindings=False):
@@ -185,32 +191,40 @@ class RowTable(ScrollView, can_focus=True, inherit_bindings=False):
         base = self._base
         width = self.size.width
         if y < self._top:
-            return self._strip(self._header(), base + self.get_component_rich_style("row-table--header"), width)
+            return self._strip(self._headings(), base + self.get_component_rich_style("row-table--header"), width)
         place = y - self._top + self.scroll_offset.y
         if place >= len(self._rows):
             text = self.empty if not self._rows and y == 2 * self._top else Text("")
-            return self._strip(text, base, width)
+            return self._strip([(text, width, "left")], base, width, gap=0)
         style = base
         if place == self._cursor:
             style = base + self.get_component_rich_style("row-table--cursor")
         return self._strip(self._row(self._rows[place]), style, width)
 
-    def _strip(self, text: Text, style: Style, width: int) -> Strip:
+    def _strip(self, parts: Iterable[Part], style: Style, width: int, gap: int = GAP) -> Strip:
         # Every segment gets a style: Textual's monochrome filter fails on one without.
-        text.truncate(width, overflow="crop", pad=True)
-        segments = list(text.render(self.app.console))
-        return Strip(segments).apply_style(style).adjust_cell_length(width, style)
+        space, segments = Segment(" " * gap, style), []
+        for text, cells, justify in parts:
+            segments += [space, *self._segments(text, cells, justify, style)]
+        # Cells of one style become one segment: a terminal is told the style of each again.
+        return Strip(segments).adjust_cell_length(width, style).simplify()
 
-    def _header(self) -> Text:
-        parts = []
+    def _segments(self, text: Text, width: int, justify: Justify, style: Style) -> list[Segment]:
+        console, plain = self.app.console, text.plain
+        if text.spans or "\n" in plain or (cells := cell_len(plain)) > width:
+            fitted = _fit(text, width, justify)
+            return [Segment(part.text, style + (part.style or NO_STYLE)) for part in fitted.render(console)]
+        padded = plain + " " * (width - cells) if justify == "left" else " " * (width - cells) + plain
+        return [Segment(padded, style + console.get_style(text.style, default=NO_STYLE) if text.style else style)]
+
+    def _headings(self) -> Iterator[Part]:
         for column, width in self._widths():
             mark = self.marker[1] if column.key == self.marker[0] else ""
-            parts.append(_fit(Text(column.label + mark), width, column.justify))
-        return Text(" " * GAP).join([Text(""), *parts]) if parts else Text("")
+            yield Text(column.label + mark), width, column.justify
 
-    def _row(self, key: int) -> Text:
-        parts = [_fit(self._cell(key, column.key, width), width, column.justify) for column, width in self._widths()]
-        return Text(" " * GAP).join([Text(""), *parts])
+    def _row(self, key: int) -> Iterator[Part]:
+        for column, width in self._widths():
+            yield self._cell(key, column.key, width), width, column.justify
 
     def _widths(self) -> list[tuple[Column, int]]:
         fixed = sum(column.width for column in self._columns)
@@ -255,7 +269,7 @@ class RowTable(ScrollView, can_focus=True, inherit_bindings=False):
             self.refresh(Region(0, y, self.size.width, 1))
 
 
-def _fit(text: Text, width: int, justify: Literal["left", "right"]) -> Text:
+def _fit(text: Text, width: int, justify: Justify) -> Text:
     """A copy of exactly that many cells."""
     fitted = text.copy()
     fitted.truncate(width, overflow="ellipsis")
