@@ -37,12 +37,12 @@ async def build_ahead(app: InspectApp, quiet: float = QUIET) -> None:
         if mode not in app._screen_stacks:
             screen = screens.AHEAD[mode]()
             app._screen_stacks[mode] = [screen]
-            await _build(app, screen)
+            await build(app, screen)
     for mode in screens.WITH_LAYERS:
         await _nothing_to_do(app, quiet)
         page = app.layer_page(mode)
         if not page.is_running:
-            await _build(app, page)
+            await build(app, page)
 
 
 async def _nothing_to_do(app: InspectApp, quiet: float) -> None:
@@ -51,7 +51,7 @@ async def _nothing_to_do(app: InspectApp, quiet: float) -> None:
         await asyncio.sleep(quiet)
 
 
-async def _build(app: InspectApp, screen: InspectScreen) -> None:
+async def build(app: InspectApp, screen: InspectScreen) -> None:
     """Mount, fill and lay out a screen, as Textual does for one that comes to the front."""
     # It gets the styles of now; otherwise its first visit would compute those of the whole app again.
     screen._css_update_count = app._css_update_count

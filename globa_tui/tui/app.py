@@ -12,8 +12,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from textual import events, on
-from textual.app import App, SystemCommand
+from textual.app import App, ScreenStackError, SystemCommand
+from textual.css.query import NoMatches
 from textual.screen import Screen
+from textual.widget import MountError
 
 from globa_tui.diagnostics import ExitCode, printable
 from globa_tui.tui import screens
@@ -155,6 +157,11 @@ class InspectApp(App[int]):
         self.call_after_refresh(self.disk.start)
         if not self.is_headless:
             self.run_worker(build_ahead(self), name="ahead")
+
+    def _handle_exception(self, error: Exception) -> None:
+        """Fail, but not because a screen that was just being filled is taken away: the app is left in order."""
+        if not (self._exit and isinstance(error, NoMatches | MountError | ScreenStackError)):
+            super()._handle_exception(error)
 
     def on_unmount(self) -> None:
         """Let the disk thread write what waits."""
