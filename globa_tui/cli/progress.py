@@ -27,9 +27,11 @@ class Display(ABC):
     things = "layers"
     """What a job counts."""
 
+    _waits = False
+
     @abstractmethod
-    def update(self, done: float, total: float, text: str) -> None:
-        """Show that `done` of `total` is reached; `text` says where."""
+    def update(self, done: float, total: float, text: str, *, at_once: bool = False) -> None:
+        """Show that `done` of `total` is reached; `text` says where. `at_once` is for what may not be left out."""
 
     def follow(self, progress: JobProgress) -> None:
         """Show where a job stands."""
@@ -39,12 +41,13 @@ class Display(ABC):
             text += f", paused: {progress.message}" if progress.message else ", paused until `globa-tui resume`"
         elif progress.eta_seconds:
             text += f", {about_time(progress.eta_seconds)} left"
+        waited, self._waits = self._waits, progress.state == "paused"
         if progress.total:
-            self.update(progress.cost_done, progress.cost_total, text)
+            self.update(progress.cost_done, progress.cost_total, text, at_once=waited != self._waits)
 
 
 class _Silent(Display):
-    def update(self, done: float, total: float, text: str) -> None:
+    def update(self, done: float, total: float, text: str, *, at_once: bool = False) -> None:
         """Show nothing."""
 
 
@@ -57,11 +60,11 @@ class _Lines(Display):
         self._next = 0.0
         self._last = ""
 
-    def update(self, done: float, total: float, text: str) -> None:
+    def update(self, done: float, total: float, text: str, *, at_once: bool = False) -> None:
         now = time.monotonic()
         share = f"{100 * done / total:.0f} %" if total else ""
         line = "  ".join(part for part in (self._what, share, printable(text)) if part)
-        if (now >= self._next or done >= total) and line != self._last:
+        if (at_once or now >= self._next or done >= total) and line != self._last:
             self._next = now + self._seconds
             self._last = line
             print(line, file=sys.stderr, flush=True)
@@ -74,7 +77,7 @@ class _Bar(Display):
         self._progress = progress
         self._task = task
 
-    def update(self, done: float, total: float, text: str) -> None:
+    def update(self, done: float, total: float, text: str, *, at_once: bool = False) -> None:
         self._progress.update(self._task, completed=done, total=total, text=printable(text))
 
 

@@ -19,6 +19,7 @@ from globa_tui.jobs.reporter import Reporter
 from globa_tui.jobs.resources import memory_limit, memory_trouble
 from globa_tui.jobs.settings import AnalysisRequest, AnalysisSettings, SettingsError
 from globa_tui.jobs.sources import open_index, run_manifest
+from globa_tui.jobs.watch import Watch
 from store.checkpoints import Index, Layer
 from store.errors import DiskFullError
 from store.files import free_bytes
@@ -37,8 +38,6 @@ _GROUP_BYTES = 1 << 22
 _TOGETHER = 16
 """Of many small layers, so many are handed from one thread to the next at a time."""
 _TOGETHER_BYTES = 1 << 22
-_RESERVE = 1 << 25
-"""Bytes that stay free beside the factors of a layer: for spectra, the summary, the status, and others' logs."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -149,8 +148,7 @@ class _Analysis:
         self.index, self.settings, self.engine = index, settings, engine
         self.writer, self.reporter = writer, reporter
         self.pending = _Pending(writer, reporter)
-        self.unwritten: dict[int, int] = {}
-        """Most bytes on the disk of every layer that was started, by its index."""
+        self.watch = Watch(reporter, writer.path, memory=bool(engine.devices))
 
     def run(self, chosen: Sequence[Layer | None]) -> None:
         layers = [layer for layer in chosen if layer is not None]
@@ -185,8 +183,7 @@ class _Analysis:
     def _start(self, batch: Batch) -> None:
         """Called before a batch is computed, in the thread that does so."""
         layers = [self.index.layers[task.item] for task in batch]
-        self.unwritten |= {layer.index: self._most_bytes(layer) for layer in layers}
-        self._wait_for_space()
+        self.watch.wait(batch, {layer.index: self._most_bytes(layer) for layer in layers})
         self.reporter.layer_started(layers[0].name)
 
     def _keep(self, layer: Layer, outcome: Outcome) -> None:
@@ -196,21 +193,10 @@ class _Analysis:
             self.reporter.layer_ended(matrix_cost(layer.shape), failed=True)
         else:
             self.pending.add(outcome, matrix_cost(layer.shape))
-        self.unwritten.pop(layer.index, None)
+        self.watch.written(layer.index)
 
     def _most_bytes(self, layer: Layer) -> int:
         return most_factor_bytes([dataclasses.asdict(layer)], self.settings) if self.settings.factors else 0
-
-    def _wait_for_space(self) -> None:
-        """Pause while the disk could not take what is in work, rather than fail in the middle of it."""
-
-        def needed() -> int:
-            return _RESERVE + sum(list(self.unwritten.values()))
-
-        free = free_bytes(self.writer.path)
-        if free < needed():
-            full = DiskFullError(self.writer.path, needed(), free, cure="free some: the job goes on by itself")
-            self.reporter.hold(str(full), lambda: free_bytes(self.writer.path) >= needed())
 
     def summary(self, warnings: tuple[str, ...]) -> Summary:
         records = self.writer.records.values()

@@ -15,7 +15,7 @@ from globa_tui.engine.local import LocalEngine
 from globa_tui.engine.memory import Memory
 from globa_tui.engine.open import Engine, open_engine
 from globa_tui.engine.pipeline import Pipeline
-from globa_tui.engine.work import Sized, Work, batches
+from globa_tui.engine.work import Batch, Sized, Work, batches
 from globa_tui.jobs.check import CheckReport, check_output
 from globa_tui.jobs.client import require_alone
 from globa_tui.jobs.drift import Drift
@@ -26,9 +26,10 @@ from globa_tui.jobs.merge_texts import add_texts
 from globa_tui.jobs.progress import Listener, Progress
 from globa_tui.jobs.reporter import Reporter
 from globa_tui.jobs.resources import memory_limit
+from globa_tui.jobs.watch import Watch
 from globa_tui.recipe import Recipe
 from store.checkpoints import Layer
-from store.checkpoints.dtypes import FLOATING
+from store.checkpoints.dtypes import BITS, FLOATING
 from store.merged import MergedWriter
 
 __all__ = ["MergeOptions", "MergePlan", "MergeResult", "Progress", "plan_merge", "run_merge"]
@@ -136,6 +137,7 @@ class _Merge:
         # Made before anything is written, for it refuses parameters that the method does not take.
         self.device = engine.devices[0] if engine.devices else torch.device("cpu")
         self.merger = make_merger(plan.recipe, plan.index, plan.run, self.device)
+        self._codes = {tensor.name: tensor.dtype for tensor in plan.output.tensors}
         self._passed: set[str] = set()
         self._drift: dict[str, Drift] = {}
 
@@ -162,11 +164,13 @@ class _Merge:
             cost_done=float(whole - sum(map(_size, left))),
         )
         self._look_first()
+        watch = Watch(self.reporter, writer.out.parent, memory=bool(self.engine.devices))
         work = MergeWork.of(self.plan, self.options, self.merger.prepared)
-        with self._results(self.engine, work, left) as results:
+        with self._results(self.engine, work, left, watch) as results:
             for task, finished in results:
                 layer = layers[task.item]
                 self._write(layer, finished, writer)
+                watch.written(task.item)
                 self.reporter.layer_ended(_size(layer))
 
     def _look_first(self) -> None:
@@ -175,22 +179,29 @@ class _Merge:
         shown = [layer for layer in layers if layer.tied_to is None and layer.dtype in FLOATING]
         rest = sum(map(_size, layers)) - sum(map(_size, shown))
         work = PassWork(self.merger, self.plan, self.options)
+        watch = Watch(self.reporter, None, memory=True)
         for _ in range(self.merger.passes):
             with (
                 LocalEngine([self.device], self.options.engine.threads) as engine,
-                self._results(engine, work, shown) as results,
+                self._results(engine, work, shown, watch) as results,
             ):
                 for task, _seen in results:
                     self.reporter.layer_ended(_size(layers[task.item]))
             self.reporter.layer_ended(rest, count=len(layers) - len(shown))
             self.merger.end_pass()
 
-    def _results(self, engine: Engine, work: Work[Result], layers: Sequence[Layer]) -> Pipeline[Result]:
-        codes = {tensor.name: tensor.dtype for tensor in self.plan.output.tensors}
-        tasks = [task_of(layer, self.merger, engine.device, codes[layer.tensor]) for layer in layers]
+    def _results(self, engine: Engine, work: Work[Result], layers: Sequence[Layer], watch: Watch) -> Pipeline[Result]:
+        tasks = [task_of(layer, self.merger, engine.device, self._codes[layer.tensor]) for layer in layers]
         together = batches(tasks, engine.most(_TOGETHER), _TOGETHER_BYTES)
-        memory = Memory(memory_limit(tasks))
-        return engine.run(work, together, memory, lambda batch: self.reporter.layer_started(batch[0].name))
+
+        def start(batch: Batch) -> None:
+            watch.wait(batch, {task.item: self._nbytes(self.plan.index.layers[task.item]) for task in batch})
+            self.reporter.layer_started(batch[0].name)
+
+        return engine.run(work, together, Memory(memory_limit(tasks)), start)
+
+    def _nbytes(self, layer: Layer) -> int:
+        return _size(layer) * BITS[self._codes[layer.tensor]] // 8
 
     def _is_written(self, layer: Layer, writer: MergedWriter) -> bool:
         """Whether an earlier start wrote the tensor; its drift and its warning are taken from the note."""

@@ -92,11 +92,18 @@ class Reporter:
             self.estimator.begin()
         self.update(current=name)
 
-    def hold(self, message: str, may_go_on: Callable[[], bool]) -> None:
-        """Pause until there is what the job lacks; `resume` goes on at once, `cancel` ends it as ever."""
+    def hold(self, message: str, may_go_on: Callable[[], bool]) -> bool:
+        """Pause until there is what the job lacks; `cancel` ends it as ever.
+
+        Returns
+        -------
+        bool
+            Whether it was told to go on without: `resume` does so at once.
+        """
+        told = False
         with self._gate:
             self.update(state="paused", message=message)
-            while not may_go_on():
+            while not (told or may_go_on()):
                 end = time.monotonic() + HOLD_POLL_SECONDS
                 word = None
                 while word not in ("resume", "cancel") and time.monotonic() < end:
@@ -104,10 +111,10 @@ class Reporter:
                     word = self._word()
                 if word == "cancel":
                     raise JobCancelledError
-                if word == "resume":
-                    break
+                told = word == "resume"
             self.estimator.rest()
             self.update(state="running", message="")
+        return told
 
     def layer_ended(self, cost: float, *, failed: bool = False, count: int = 1) -> float:
         """Count a layer, or several of this cost together; the seconds since the last ones ended."""

@@ -10,10 +10,12 @@ import argparse
 import json
 import signal
 import sys
+import time
 from pathlib import Path
 
-from globa_tui.diagnostics import ExitCode, fail, message
+from globa_tui.diagnostics import ExitCode, fail, message, say
 from globa_tui.jobs.client import require_alone
+from globa_tui.jobs.progress import Listener, Progress
 from globa_tui.jobs.protocol import JobStatus, Kind, StatusWriter, clear_control, read_status
 from globa_tui.jobs.reporter import JobCancelledError, Reporter
 from globa_tui.jobs.settings import ENGINES, AnalysisRequest, AnalysisSettings, EngineChoice
@@ -59,7 +61,7 @@ def _analyze(arguments: argparse.Namespace) -> None:
         download=arguments.download,
         engine=_engine(arguments),
     )
-    run_analysis(request, on_start=_stop_on_signal)
+    run_analysis(request, _pauses(), on_start=_stop_on_signal, warn=_log)
 
 
 def _merge(arguments: argparse.Namespace, folder: Path) -> None:
@@ -74,7 +76,8 @@ def _merge(arguments: argparse.Namespace, folder: Path) -> None:
         check=not arguments.no_check,
         engine=_engine(arguments),
     )
-    run_merge(Recipe.read(Path(arguments.recipe)), Path(arguments.out), options, on_start=_stop_on_signal)
+    recipe = Recipe.read(Path(arguments.recipe))
+    run_merge(recipe, Path(arguments.out), options, _pauses(), on_start=_stop_on_signal, warn=_log)
 
 
 def _sweep(folder: Path) -> None:
@@ -92,6 +95,23 @@ def _stop_on_signal(reporter: Reporter) -> None:
     """SIGTERM lets the layer in work finish; SIGHUP does nothing, for the job outlives its terminal."""
     signal.signal(signal.SIGTERM, lambda number, frame: reporter.stop())
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
+
+
+def _log(text: str) -> None:
+    say(f"{time.strftime('%Y-%m-%d %H:%M:%S')}  {text}")
+
+
+def _pauses() -> Listener:
+    """A listener that writes to the log that the job waits, for what, and that it goes on."""
+    before = ""
+
+    def tell(progress: Progress) -> None:
+        nonlocal before
+        if (progress.state == "paused") != (before == "paused"):
+            _log(f"paused: {progress.message or 'as asked'}" if progress.state == "paused" else "goes on")
+        before = progress.state
+
+    return tell
 
 
 def _say_failed(folder: Path, kind: Kind, message: str) -> None:

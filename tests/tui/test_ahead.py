@@ -87,7 +87,10 @@ async def test_leaving_while_a_screen_is_built_is_no_failure(whole_run: Path, st
 
 
 async def test_a_screen_that_misses_its_parts_otherwise_is_one(whole_run: Path) -> None:
-    with pytest.raises(NoMatches):
+    async def miss() -> None:
         async with opened(whole_run) as (app, pilot):
             app.call_later(lambda: app.query_one("#nowhere"))
             await settle(pilot)
+
+    with pytest.raises(NoMatches):
+        await miss()
