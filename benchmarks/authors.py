@@ -6,8 +6,19 @@ multiplied out, full sorts for pruning, dense masks for the types. It gives the 
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Published:
+    """Parts of the second task vector by type, and C̃_1, in the coordinates of both bases."""
+
+    parts: dict[str, Tensor]
+    left: Tensor
+    right: Tensor
 
 
 def analyse(
@@ -15,15 +26,15 @@ def analyse(
     svd_energy: tuple[float, float] = (0.90, 0.99),
     eta: tuple[float, float] = (0.95, 0.80),
     basis_energy: float = 0.999,
-) -> dict[str, Tensor]:
-    """Parts of the second task vector by type, and C̃_1."""
+) -> Published:
+    """Analyse one layer."""
     triplets = [_truncate(tau, energy) for tau, energy in zip(tasks, svd_energy, strict=True)]
     truncated = [(u * s) @ vh for u, s, vh in triplets]
     left = _basis([u for u, _, _ in triplets], basis_energy)
     right = _basis([vh.mT for _, _, vh in triplets], basis_energy)
     cores = [left.mT @ tau @ right for tau in truncated]
     first, second = (_prune(core, share) for core, share in zip(cores, eta, strict=True))
-    return {"C1": first, **_types(first, second)}
+    return Published({"C1": first, **_types(first, second)}, left, right)
 
 
 def _truncate(tau: Tensor, energy: float) -> tuple[Tensor, Tensor, Tensor]:

@@ -1,12 +1,13 @@
 """Training corpora, by name, and the held-out texts that no training corpus contains."""
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from demo import arithmetic, sources
+from demo import arithmetic, puzzles, sources
 from demo.family import DATA
 
 HELD_OUT_MODULES = ("bisect.py", "heapq.py", "shelve.py", "textwrap.py")
@@ -47,6 +48,7 @@ CORPORA: dict[str, Callable[[], str]] = {
     "novels": novels,
     "scripture": scripture,
     "math": math,
+    **{puzzle: partial(puzzles.training_text, puzzle) for puzzle in puzzles.ANSWERS},
 }
 
 

@@ -16,12 +16,12 @@ from transformers import GenerationConfig, LlamaForCausalLM
 from transformers.utils import logging
 
 from demo import corpora, sources
-from demo.family import BASE, FINE_TUNED, MODELS, RECIPES, model_config
+from demo.family import BASE, FINE_TUNED, MODELS, RECIPES, Recipe, model_config
 from demo.tokenizer import BOS, EOS, PAD, save_tokenizer
 from demo.training import train
 
 
-def starting_point(name: str, models: Path) -> Any:
+def starting_point(name: str, base: Path) -> Any:
     """Return what a member is trained from, in float32: seeded random weights, or the base as it is on disk.
 
     A fine-tune starts from the rounded base, so that its task vector holds no rounding of the base.
@@ -29,16 +29,16 @@ def starting_point(name: str, models: Path) -> Any:
     if name == BASE:
         torch.manual_seed(RECIPES[BASE].seed)
         return LlamaForCausalLM(model_config())
-    base: Any = LlamaForCausalLM.from_pretrained(models / BASE)
-    return base.float()
+    model: Any = LlamaForCausalLM.from_pretrained(base)
+    return model.float()
 
 
-def train_member(name: str, models: Path) -> None:
+def train_member(name: str, recipe: Recipe, models: Path, base: Path = MODELS / BASE) -> None:
     """Train one member and write its folder: bfloat16 weights, configuration and tokenizer."""
     torch.set_num_threads(1)
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-    model = starting_point(name, models)
-    train(model, RECIPES[name], name)
+    model = starting_point(name, base)
+    train(model, recipe, name)
     model.to(torch.bfloat16)
     settings: Any = GenerationConfig
     model.generation_config = settings(
@@ -81,10 +81,10 @@ def main() -> None:
         parser.error(f"no such member: {', '.join(sorted(unknown))}")
     sources.fetch_packages()
     for name in arguments.members:
-        train_member(name, arguments.models)
+        train_member(name, RECIPES[name], arguments.models, arguments.models / BASE)
     if not arguments.members:
         corpora.write_held_out()
-        train_member(BASE, arguments.models)
+        train_member(BASE, RECIPES[BASE], arguments.models)
         train_fine_tuned(arguments.models)
 
 

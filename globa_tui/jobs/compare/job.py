@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-import torch
 
 from analysis.merge import METHODS
 from globa_tui.jobs.client import require_alone
@@ -18,9 +15,8 @@ from globa_tui.jobs.compare.grids import Entry, entries
 from globa_tui.jobs.compare.peak import Peak
 from globa_tui.jobs.compare.results import Comparison, Line
 from globa_tui.jobs.compare.settings import CompareRequest
+from globa_tui.jobs.compare.shown import layer_values, show_method
 from globa_tui.jobs.drift import distance
-from globa_tui.jobs.layer_values import LayerValues, Merged
-from globa_tui.jobs.merge_layers import MethodMerger
 from globa_tui.jobs.progress import Listener
 from globa_tui.jobs.reporter import Reporter
 from globa_tui.jobs.sources import sources_of
@@ -28,11 +24,8 @@ from globa_tui.jobs.sweep.candidate import Candidate
 from globa_tui.jobs.sweep.job import Counter, Sweep
 from globa_tui.jobs.sweep.judge import Bench
 from globa_tui.jobs.sweep.search import TWO_STAGE_TRIALS, two_stage
-from globa_tui.jobs.weights import LayerWeights
 from globa_tui.presets import DEFAULT_PRESET, merge_preset
 from globa_tui.recipe import Recipe
-from store.checkpoints import Layer
-from store.checkpoints.dtypes import FLOATING
 from store.run.journal import append_journal, read_journal
 
 COMPARISONS = "compare"
@@ -146,22 +139,9 @@ class _Comparing:
         recipe = Recipe(base=self.base, fine_tuned=self.fine_tuned, method=entry.method, params=params)
 
         def show() -> None:
-            merger = MethodMerger(recipe, self.sweep.plan.index)
-            for _ in range(merger.passes):
-                for values in self._layers():
-                    merger.see(values)
-                merger.end_pass()
-            self.sweep.model.show_with(lambda values: _assembled(values.layer, merger.merge(values)))
+            show_method(self.sweep.model, self.sweep.plan.index, recipe, self.sweep.device)
 
         return self._line(bench, entry.method, entry.label, recipe, show)
-
-    def _layers(self) -> Iterator[LayerValues]:
-        """Every floating tensor of the checkpoints once; one that is tied to another is not counted twice."""
-        index = self.sweep.plan.index
-        with LayerWeights(index, self.sweep.device) as weights:
-            for layer in index.layers:
-                if layer.tied_to is None and layer.dtype in FLOATING:
-                    yield LayerValues(layer, index, weights, allow_failed=False)
 
     def _line(self, bench: Bench, method: str, setting: str, recipe: Recipe, show: Callable[[], None]) -> Line:
         journal = self.request.sweep.run / COMPARISONS / bench.journal.path.name
@@ -183,7 +163,7 @@ class _Comparing:
     def _drift(self) -> tuple[str, float]:
         """The tensor that moved farthest from the base, relative to its norm."""
         farthest = ("", 0.0)
-        for values in self._layers():
+        for values in layer_values(self.sweep.plan.index, self.sweep.device):
             base = values.whole()[0]
             size = distance(base)
             moved = distance(self.sweep.model.shown(values.layer), base) / size if size else 0.0
@@ -200,17 +180,6 @@ def read_lines(path: Path) -> list[Line]:
         if set(kept) == names and isinstance(kept["recipe"], dict) and isinstance(kept["values"], dict):
             found.append(Line(**kept))
     return found
-
-
-def _assembled(layer: Layer, pieces: Iterator[Merged]) -> torch.Tensor:
-    """A merged tensor from its ranges."""
-    found = list(pieces)
-    if len(found) == 1:
-        return found[0].values
-    whole = torch.empty(math.prod(layer.shape), dtype=found[0].values.dtype, device=found[0].values.device)
-    for piece in found:
-        whole[piece.first : piece.first + piece.values.numel()] = piece.values
-    return whole
 
 
 def _plain(recipe: Recipe) -> dict[str, Any]:

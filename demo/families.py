@@ -1,0 +1,39 @@
+"""Six more fine-tunes of the demo base, to judge claims and suggestions on many pairs: ``python -m demo.families``.
+
+Other data, other lengths and other learning rates than the demo's three. They are trained into `build/families`, about
+a quarter of an hour on one thread, and are not committed; a model that is there already is kept.
+"""
+
+import argparse
+from pathlib import Path
+
+from demo import sources
+from demo.family import FOLDER, Recipe
+from demo.train import train_member
+
+OUT = FOLDER.parent / "build" / "families"
+REST = {"novels": 0.1, "docstrings": 0.1}
+
+RECIPES = {
+    "sums": Recipe({"math": 0.8, **REST}, 400, 3e-3, 11),
+    "script": Recipe({"code": 0.8, **REST}, 250, 3e-3, 12),
+    "gospel": Recipe({"scripture": 0.8, **REST}, 400, 5e-4, 13),
+    "roman": Recipe({"roman": 0.8, **REST}, 300, 2e-3, 14),
+    "backwards": Recipe({"backwards": 0.8, **REST}, 500, 2e-3, 15),
+    "rot13": Recipe({"rot13": 0.8, **REST}, 300, 1e-3, 16),
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m demo.families", description=__doc__)
+    parser.add_argument("members", nargs="*", choices=[*RECIPES, []], help="the ones to train; all if none is named")
+    parser.add_argument("--out", type=Path, default=OUT, help="where the model folders go")
+    arguments = parser.parse_args()
+    sources.fetch_packages()
+    for name in arguments.members or RECIPES:
+        if not (arguments.out / name / "config.json").is_file():
+            train_member(name, RECIPES[name], arguments.out)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,45 @@
+"""A model in memory that becomes the result of any merge method."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import torch
+
+from globa_tui.jobs.layer_values import LayerValues, Merged
+from globa_tui.jobs.merge_layers import MethodMerger
+from globa_tui.jobs.sweep.model import SweepModel
+from globa_tui.jobs.weights import LayerWeights
+from globa_tui.recipe import Recipe
+from store.checkpoints import Index, Layer
+from store.checkpoints.dtypes import FLOATING
+
+
+def show_method(model: SweepModel, index: Index, recipe: Recipe, device: torch.device) -> None:
+    """Become what a recipe of another method than GLOBA makes of the checkpoints."""
+    merger = MethodMerger(recipe, index)
+    for _ in range(merger.passes):
+        for values in layer_values(index, device):
+            merger.see(values)
+        merger.end_pass()
+    model.show_with(lambda values: _assembled(values.layer, merger.merge(values)))
+
+
+def layer_values(index: Index, device: torch.device) -> Iterator[LayerValues]:
+    """Every floating tensor of the checkpoints once; one that is tied to another is not counted twice."""
+    with LayerWeights(index, device) as weights:
+        for layer in index.layers:
+            if layer.tied_to is None and layer.dtype in FLOATING:
+                yield LayerValues(layer, index, weights, allow_failed=False)
+
+
+def _assembled(layer: Layer, pieces: Iterator[Merged]) -> torch.Tensor:
+    """A merged tensor from its ranges."""
+    found = list(pieces)
+    if len(found) == 1:
+        return found[0].values
+    whole = torch.empty(math.prod(layer.shape), dtype=found[0].values.dtype, device=found[0].values.device)
+    for piece in found:
+        whole[piece.first : piece.first + piece.values.numel()] = piece.values
+    return whole
