@@ -5,6 +5,7 @@ a quarter of an hour on one thread, and are not committed; a model that is there
 """
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 
 from demo import sources
@@ -24,15 +25,24 @@ RECIPES = {
 }
 
 
+def train_all(members: Sequence[str] = (), out: Path = OUT) -> None:
+    """Train the members that are not there, all if none is named."""
+    missing = [name for name in members or RECIPES if not (out / name / "config.json").is_file()]
+    if missing:
+        sources.fetch_packages()
+    for name in missing:
+        train_member(name, RECIPES[name], out)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m demo.families", description=__doc__)
-    parser.add_argument("members", nargs="*", choices=[*RECIPES, []], help="the ones to train; all if none is named")
+    parser.add_argument("members", nargs="*", help=f"any of {', '.join(RECIPES)}; all if none is named")
     parser.add_argument("--out", type=Path, default=OUT, help="where the model folders go")
     arguments = parser.parse_args()
-    sources.fetch_packages()
-    for name in arguments.members or RECIPES:
-        if not (arguments.out / name / "config.json").is_file():
-            train_member(name, RECIPES[name], arguments.out)
+    unknown = set(arguments.members) - set(RECIPES)
+    if unknown:
+        parser.error(f"no such member: {', '.join(sorted(unknown))}")
+    train_all(arguments.members, arguments.out)
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ from statistics import median
 from typing import Any
 
 from globa_tui.coefficients import PATTERNS, Coefficients
+from globa_tui.evaluated import Evaluated
 from globa_tui.jobs.sweep.results import SweepResults
 from globa_tui.presets import merge_preset
 from globa_tui.recipe import Recipe
@@ -70,7 +71,13 @@ class Suggestion:
     """Whether measurements chose the recipe; otherwise it is a start, and data have to decide."""
 
 
-def suggest(run: str, records: Sequence[Record], settings: Mapping[str, Any], sweep: SweepResults | None) -> Suggestion:
+def suggest(
+    run: str,
+    records: Sequence[Record],
+    settings: Mapping[str, Any],
+    sweep: SweepResults | None,
+    evaluated: Evaluated | None = None,
+) -> Suggestion:
     """Read a run.
 
     Parameters
@@ -83,6 +90,8 @@ def suggest(run: str, records: Sequence[Record], settings: Mapping[str, Any], sw
         Settings of the analysis.
     sweep
         What the last sweep found; with enough candidates its best is the suggestion.
+    evaluated
+        What was evaluated; without a sweep the best merge among it is the suggestion.
 
     Notes
     -----
@@ -93,18 +102,46 @@ def suggest(run: str, records: Sequence[Record], settings: Mapping[str, Any], sw
     shares = _shares(done)
     scenario = SCENARIOS[_scenario(shares)]
     reasons = [f"looks {scenario.name}: {scenario.why}", _energies(shares)]
-    best = sweep.best if sweep is not None and len(sweep.trials) >= _LEAST_TRIALS else None
-    if best is not None and sweep is not None:
-        kept = ", ".join(f"{task} {share:.3f}" for task, share in best.shares.items())
-        reasons.append(
-            f"measured: the best of {len(sweep.trials)} candidates keeps {kept} of the best fine-tune's performance"
-        )
-        recipe = best.candidate.recipe(run)
-    else:
-        recipe = Recipe(run=run, coefficients=scenario.coefficients)
+    recipe, measured = _measured(run, sweep, evaluated)
+    reasons += measured
     return Suggestion(
-        scenario.name, shares, recipe, (*reasons, *_thresholds(done, settings), *_thin(done)), best is not None
+        scenario.name,
+        shares,
+        recipe if recipe is not None else Recipe(run=run, coefficients=scenario.coefficients),
+        (*reasons, *_idle(evaluated), *_thresholds(done, settings), *_thin(done)),
+        recipe is not None,
     )
+
+
+def _measured(
+    run: str, sweep: SweepResults | None, evaluated: Evaluated | None
+) -> tuple[Recipe | None, tuple[str, ...]]:
+    """The best recipe that was measured, and why: of a sweep with enough candidates, or of merges."""
+    trial = sweep.best if sweep is not None and len(sweep.trials) >= _LEAST_TRIALS else None
+    if sweep is not None and trial is not None:
+        many = f"the best of {len(sweep.trials)} candidates"
+        return trial.candidate.recipe(run), (_keeps(many, trial.shares),)
+    merge = evaluated.best if evaluated is not None else None
+    if evaluated is not None and merge is not None:
+        many = f"{merge.path}, the best of {len(evaluated.merges)} evaluated merges (a sweep tries more),"
+        return merge.recipe, (_keeps(many, merge.shares),)
+    return None, ()
+
+
+def _keeps(what: str, shares: Mapping[str, float]) -> str:
+    kept = ", ".join(f"{task} {share:.3f}" for task, share in shares.items())
+    return f"measured: {what} keeps {kept} of the best fine-tune's performance"
+
+
+def _idle(evaluated: Evaluated | None) -> list[str]:
+    """Fine-tunes that have nothing to bring."""
+    if evaluated is None:
+        return []
+    tasks = ", ".join(evaluated.metrics)
+    return [
+        f"evaluated: fine-tune {number} is no better than the base in {tasks}: leave it out, or evaluate its own task"
+        for number in evaluated.idle()
+    ]
 
 
 def _shares(records: Sequence[Record]) -> dict[str, float]:

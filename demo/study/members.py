@@ -16,6 +16,8 @@ TUNING, TEST = 50, 100
 """Questions of each kind; test questions come after those for tuning."""
 TUNING_TEXT, TEST_TEXT = 3_000, 6_000
 """Characters of text."""
+PIECE = 500
+"""Characters of text in one place."""
 PARTS = ("tune", "test")
 
 
@@ -46,9 +48,8 @@ def write_data(out: Path = OUT / "data") -> None:
     out.mkdir(parents=True, exist_ok=True)
     for task in TEXTS:
         text = (DATA / f"{task}.txt").read_text(encoding="utf-8")
-        cut = {"tune": text[:TUNING_TEXT], "test": text[TUNING_TEXT : TUNING_TEXT + TEST_TEXT]}
-        for part in PARTS:
-            (out / f"{task}.{part}.txt").write_text(cut[part], encoding="utf-8")
+        for part, (chosen, size) in {"tune": ((0,), TUNING_TEXT), "test": ((2, 4), TEST_TEXT)}.items():
+            (out / f"{task}.{part}.txt").write_text(_spread(text, chosen, size), encoding="utf-8")
     sums = (DATA / "math.txt").read_text(encoding="utf-8").splitlines()
     _write_questions(out, "math", EXAMPLES, sums)
     for puzzle in puzzles.ANSWERS:
@@ -56,6 +57,14 @@ def write_data(out: Path = OUT / "data") -> None:
         shown = puzzles.solved(puzzle, [asked[7], asked[-9], asked[len(asked) // 2]])
         examples = "".join(f"{line}\n" for line in shown)
         _write_questions(out, puzzle, examples, puzzles.held_out_lines(puzzle, TUNING + TEST))
+
+
+def _spread(text: str, places: tuple[int, ...], size: int) -> str:
+    """Pieces from all over a text, `size` characters in all: of six equal parts of each piece those at `places`."""
+    pieces = size // (PIECE * len(places))
+    starts = [len(text) * piece // pieces for piece in range(pieces)]
+    step = len(text) // pieces // 6
+    return "".join(text[start + place * step :][:PIECE] for start in starts for place in places)
 
 
 def _write_questions(out: Path, task: str, examples: str, lines: list[str]) -> None:

@@ -22,7 +22,8 @@ def suggest(
 ) -> None:
     """Suggest a recipe for RUN, with reasons.
 
-    After a sweep its best candidate; without one a start from the weights alone, which data have to confirm.
+    After a sweep its best candidate, or the best merge that was evaluated with --store; without measurements a start
+    from the weights alone, which data have to confirm.
     """
     import json
     from dataclasses import asdict
@@ -30,6 +31,7 @@ def suggest(
     from globa_tui.cli.layers import finite
     from globa_tui.cli.runs import reading
     from globa_tui.diagnostics import UsageError, printable, say
+    from globa_tui.evaluated import read_evaluated
     from globa_tui.jobs.sweep.results import find_journals, read_results
     from globa_tui.suggest import suggest as read
     from store.files import write_atomic
@@ -43,7 +45,7 @@ def suggest(
         if not any(record["status"] == "done" for record in records):
             msg = f"{opened.path}: no layer is analysed yet; `globa-tui resume {run}` first"
             raise UsageError(msg)
-        suggestion = read(run, records, opened.manifest["settings"], sweep)
+        suggestion = read(run, records, opened.manifest["settings"], sweep, read_evaluated(opened))
     if recipe is not None:
         write_atomic(recipe, suggestion.recipe.to_yaml().encode())
     if as_json:

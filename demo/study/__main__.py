@@ -1,0 +1,71 @@
+"""Measure, judge, and write docs/claims.md, docs/calibration.md and the evidence that `suggest` states."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from demo import families
+from demo.family import FOLDER
+from demo.study import calibration, pages
+from demo.study.alignmerge_claims import alignmerge_claims
+from demo.study.bed import Bed
+from demo.study.collapse_claims import collapse_claims
+from demo.study.globa_claims import globa_claims
+from demo.study.measure import Group, Pair, measure_group, measure_pair
+from demo.study.members import MEMBERS, PAIRS, write_data
+from demo.study.numerics import measure_numerics
+
+DOCS = FOLDER.parent / "docs"
+EVIDENCE = FOLDER.parent / "globa_tui" / "calibration.json"
+
+
+def main() -> None:
+    torch.set_num_threads(1)
+    start = time.monotonic()
+    families.train_all()
+    write_data()
+    pairs = measure_pairs()
+    group, numerics = measure_group(_say), _numerics()
+    write_pages(pairs, group, numerics)
+    _say(f"done after {(time.monotonic() - start) / 60:.0f} minutes")
+
+
+def measure_pairs() -> list[Pair]:
+    """Every pair, as many side by side as there are processors."""
+    found = []
+    # A fresh process each: torch's threads do not survive a fork.
+    with multiprocessing.get_context("spawn").Pool(os.cpu_count()) as pool:
+        for pair in pool.imap(measure_pair, PAIRS):
+            found.append(pair)
+            _say(f"{len(found)} of {len(PAIRS)} pairs: {pair.name}")
+    return found
+
+
+def _numerics() -> dict[str, Any]:
+    bed = Bed(MEMBERS[:2])
+    found: dict[str, Any] = bed.kept("numerics", lambda: measure_numerics(bed))
+    return found
+
+
+def write_pages(pairs: Sequence[Pair], group: Group, numerics: dict[str, Any]) -> None:
+    """Write both pages and the evidence."""
+    claims = [*globa_claims(pairs, numerics), *alignmerge_claims(pairs, group), *collapse_claims(pairs, group)]
+    (DOCS / "claims.md").write_text(pages.claims_page(claims, len(pairs)), encoding="utf-8")
+    evidence = calibration.evidence(pairs)
+    EVIDENCE.write_text(json.dumps(evidence, indent=1) + "\n", encoding="utf-8")
+    (DOCS / "calibration.md").write_text(pages.calibration_page(pairs, evidence), encoding="utf-8")
+
+
+def _say(text: str) -> None:
+    print(text, flush=True)
+
+
+if __name__ == "__main__":
+    main()
