@@ -15,7 +15,7 @@ AUDIT ?=
 # LOCK=1 installs the files of .ci/lock.txt first, hashes checked, where it is for this Python and machine: what CI does.
 LOCK ?=
 
-.PHONY: help demo demo-train demo-sweep test check lint format bench bench-gpu soak fuzz coverage mutants lock audit clean
+.PHONY: help demo demo-train demo-sweep families study test check lint format bench bench-gpu soak fuzz coverage mutants lock audit clean
 
 help:
 	@echo "make demo        analyse the demo family, merge it twice, evaluate, open the terminal interface"
@@ -29,6 +29,8 @@ help:
 	@echo "make check       format, lint, types, imports and tests: what CI runs (AUDIT=1: and the audit)"
 	@echo "make demo-train  train the demo family again (about half an hour on two cores)"
 	@echo "make demo-sweep  tune a merge of the demo family and test it on data apart; renew docs/sweep-demo.md"
+	@echo "make families    train six more fine-tunes of the demo base into build/ (about a quarter of an hour)"
+	@echo "make study       judge the papers' claims and our suggestions on them; renew docs/claims.md and calibration.md"
 	@echo "make bench       measure speed and memory as ratios (BENCH_ARGS=--full for the large ones)"
 	@echo "make bench-gpu   check what a GPU computes, and measure it against the processor (docs/gpu.md)"
 	@echo "make format      format the code"
@@ -55,6 +57,12 @@ demo-train: $(RUNTIME)
 
 demo-sweep: $(DEV)
 	$(BIN)/python -m demo.sweep
+
+families: $(RUNTIME)
+	$(BIN)/python -m demo.families
+
+study: $(DEV)
+	OMP_NUM_THREADS=1 $(BIN)/python -m demo.study
 
 test: $(DEV)
 	$(BIN)/python -m pytest $(PYTEST_ARGS)

@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -128,7 +129,7 @@ def _short(tasks: Iterable[str]) -> dict[str, str]:
 def _shares(found: Evaluated, values: Mapping[str, float | None]) -> dict[str, float]:
     shares = {}
     for task, metric in found.metrics.items():
-        best = max((one[task] for one in found.fine_tuned), key=lambda value, by=metric: performance(by, value))
+        best = max((one[task] for one in found.fine_tuned), key=partial(performance, metric))
         shares[task] = Reference(metric, found.base[task], best).share(values[task], "share")
     return shares
 

@@ -65,6 +65,7 @@ class SweepModel:
         self._rest = [layer for layer in merged if layer.name not in chosen]
         self._parameters = {layer.name: self._parameter(layer) for layer in merged}
         self._factors = self._read_factors(run, settings)
+        self._room = Room()
         self._shown: dict[str, object] = {}
         self._rest_shown: tuple[float, ...] | None = None
 
@@ -82,7 +83,7 @@ class SweepModel:
             wanted = (tuple(values.items()), candidate.eta)
             if self._shown.get(layer.name) != wanted:
                 factors = self._factors[layer.name]
-                self._put(layer, factors.merged(values, candidate.eta))
+                self._put(layer, factors.merged(values, candidate.eta, self._room))
                 self._shown[layer.name] = wanted
                 made += 1
         self._show_rest(recipe.skip_weights_for(len(self._plan.index.fine_tuned)))
@@ -132,8 +133,9 @@ class SweepModel:
     def _put(self, layer: Layer, merged: torch.Tensor) -> None:
         """Give a parameter the values that it would have if the merge were written and loaded."""
         parameter = self._parameters[layer.name]
-        written = merged.to(_DTYPES.get(layer.dtype, parameter.dtype))
-        parameter.copy_(written.to(parameter.dtype).reshape(parameter.shape))
+        written = _DTYPES.get(layer.dtype, parameter.dtype)
+        # Rounded to the type of the file first, unless the model holds that very type and rounds in the copy.
+        parameter.copy_((merged if written == parameter.dtype else merged.to(written)).reshape(parameter.shape))
 
     def _parameter(self, layer: Layer) -> torch.Tensor:
         """The values of the loaded model that belong to a tensor of the checkpoint."""
@@ -186,6 +188,20 @@ def _free(device: torch.device) -> int:
     return found[0] if found is not None else 0
 
 
+class Room:
+    """Memory that one matrix after another is computed in: taking it anew each time costs as much as the sum."""
+
+    def __init__(self) -> None:
+        self._flat = torch.empty(0)
+
+    def like(self, matrix: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+        """A matrix of that shape and place; its values are whatever was there."""
+        size = matrix.numel()
+        if self._flat.numel() < size or (self._flat.dtype, self._flat.device) != (dtype, matrix.device):
+            self._flat = torch.empty(size, dtype=dtype, device=matrix.device)
+        return self._flat[:size].view(matrix.shape)
+
+
 class _Factors:
     """What one layer's merges are made of."""
 
@@ -208,24 +224,31 @@ class _Factors:
         self._entries = [self._read(arrays, task) for task in range(1, tasks + 1)]
         self._cores = PatternCores(self._entries, anchor, self._shape)
         self._keep = keep
-        self._deltas: torch.Tensor | None = None
+        self._deltas: tuple[torch.Tensor, Sequence[str]] | None = None
 
-    def merged(self, coefficients: Mapping[str, float], eta: tuple[float, ...] | None) -> torch.Tensor:
-        """The merged weight in the working precision."""
-        weight = self.base.to(self._dtype)
+    def merged(self, coefficients: Mapping[str, float], eta: tuple[float, ...] | None, room: Room) -> torch.Tensor:
+        """The merged weight in the working precision; the next call may overwrite it."""
         if self._keep and eta is None:
-            present = self._cores.present()
-            values = torch.tensor([coefficients[pattern] for pattern in present], dtype=weight.dtype)
-            # One pass over all deltas: the sum is bound by memory.
-            return torch.addmv(weight.flatten(), self._kept(present).T, values.to(weight.device)).view_as(weight)
+            kept, present = self._kept()
+            values = torch.tensor([[coefficients[pattern] for pattern in present]], dtype=self._dtype)
+            weight = room.like(self.base, self._dtype).copy_(self.base)
+            # One pass over all deltas, into memory that is there already: the sum is bound by memory.
+            flat = weight.view(1, -1)
+            torch.addmm(flat, values.to(weight.device), kept, out=flat)
+            return weight
+        weight = self.base.to(self._dtype)
         cores = self._cores if eta is None else self._pruned(eta)
         return weight + self._product(cores.weighted(coefficients))
 
-    def _kept(self, present: Sequence[str]) -> torch.Tensor:
-        """The deltas of the patterns at 1, one to a row, made when they are first needed."""
+    def _kept(self) -> tuple[torch.Tensor, Sequence[str]]:
+        """The deltas of the patterns at 1, one to a row, made when they are first needed; and which they are of."""
         if self._deltas is None:
-            alone = ({name: float(name == pattern) for name in PATTERNS} for pattern in present)
-            self._deltas = torch.stack([self._product(self._cores.weighted(one)).flatten() for one in alone])
+            present = self._cores.present()
+            deltas = self.base.new_empty(len(present), self.base.numel(), dtype=self._dtype)
+            for row, pattern in zip(deltas, present, strict=True):
+                alone = {name: float(name == pattern) for name in PATTERNS}
+                row.copy_(self._product(self._cores.weighted(alone)).flatten())
+            self._deltas = deltas, present
         return self._deltas
 
     def _product(self, core: torch.Tensor) -> torch.Tensor:
