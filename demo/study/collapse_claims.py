@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Mapping, Sequence
 from itertools import product
@@ -71,9 +72,8 @@ def _correlation(first: Sequence[float], second: Sequence[float]) -> tuple[float
     """Pearson's r and its two-sided p; 0 and 1 where one of them does not vary."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        found = pearsonr(first, second)
-    r, p = float(found.statistic), float(found.pvalue)
-    return (r, p) if r == r else (0.0, 1.0)  # noqa: PLR0124
+        r, p = map(float, pearsonr(first, second))
+    return (0.0, 1.0) if math.isnan(r) else (r, p)
 
 
 def difficulty(group: Group) -> Claim:
@@ -123,10 +123,9 @@ def task_or_method(pairs: Sequence[Pair], group: Group) -> Claim:
 
 def _variance(losses: Sequence[tuple[str, str, float]]) -> tuple[float, float]:
     """p-values of the F-test by method and by task."""
-    found = []
-    for place in (0, 1):
-        groups: dict[str, list[float]] = {}
-        for line in losses:
-            groups.setdefault(line[place], []).append(line[2])
-        found.append(float(f_oneway(*groups.values()).pvalue))
-    return found[0], found[1]
+    by_method: dict[str, list[float]] = {}
+    by_task: dict[str, list[float]] = {}
+    for method, task, loss in losses:
+        by_method.setdefault(method, []).append(loss)
+        by_task.setdefault(task, []).append(loss)
+    return float(f_oneway(*by_method.values()).pvalue), float(f_oneway(*by_task.values()).pvalue)
