@@ -17,7 +17,7 @@ from store.run import Run
 from store.run.journal import EVALUATIONS, append_journal
 from tests.cli.records import call, make_run
 
-LATER = (datetime.now(UTC) + timedelta(minutes=1)).isoformat(timespec="seconds")
+LATER = (datetime.now(UTC) + timedelta(days=1)).isoformat(timespec="seconds")
 
 
 @pytest.fixture
