@@ -16,12 +16,12 @@ OUT = FOLDER.parent / "build" / "families"
 REST = {"novels": 0.1, "docstrings": 0.1}
 
 RECIPES = {
-    "sums": Recipe({"math": 0.8, **REST}, 400, 3e-3, 11),
-    "script": Recipe({"code": 0.8, **REST}, 250, 3e-3, 12),
-    "gospel": Recipe({"scripture": 0.8, **REST}, 400, 5e-4, 13),
-    "roman": Recipe({"roman": 0.8, **REST}, 300, 2e-3, 14),
-    "backwards": Recipe({"backwards": 0.8, **REST}, 500, 2e-3, 15),
-    "rot13": Recipe({"rot13": 0.8, **REST}, 300, 1e-3, 16),
+    "sums": Recipe({"math": 0.8, **REST}, 350, 3e-3, 11),
+    "script": Recipe({"code": 0.8, **REST}, 200, 3e-3, 12),
+    "gospel": Recipe({"scripture": 0.8, **REST}, 300, 5e-4, 13),
+    "roman": Recipe({"roman": 0.8, **REST}, 250, 2e-3, 14),
+    "backwards": Recipe({"backwards": 0.8, **REST}, 400, 2e-3, 15),
+    "rot13": Recipe({"rot13": 0.8, **REST}, 200, 1e-3, 16),
 }
 
 

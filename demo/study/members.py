@@ -12,9 +12,9 @@ from demo.evaluate import EXAMPLES
 from demo.family import BASE, DATA, FOLDER, MODELS
 
 OUT = FOLDER.parent / "build" / "study"
-TUNING, TEST = 50, 100
+TUNING, TEST = 40, 80
 """Questions of each kind; test questions come after those for tuning."""
-TUNING_TEXT, TEST_TEXT = 3_000, 6_000
+TUNING_TEXT, TEST_TEXT = 2_000, 4_000
 """Characters of text."""
 PIECE = 500
 """Characters of text in one place."""
