@@ -142,8 +142,8 @@ class Recipe:
 
     def unmatched(self, layers: Iterable[Mapping[str, Any]]) -> list[Override | ParamOverride]:
         """The overrides that no layer belongs to: most likely misspelt."""
-        known = list(layers)
         overrides: list[Override | ParamOverride] = [*self.overrides, *self.param_overrides]
+        known = list(layers) if overrides else []
         return [o for o in overrides if not any(o.target.matches(layer) for layer in known)]
 
     def with_values(self, target: Target, values: Mapping[str, float | None]) -> Recipe:

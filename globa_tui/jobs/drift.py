@@ -12,7 +12,7 @@ import torch
 from analysis.product import Product
 from globa_tui.jobs.weights import Model
 
-_CHUNK = 1 << 22
+_CHUNK = 1 << 18
 
 
 @dataclass(frozen=True)
@@ -63,17 +63,28 @@ class DriftMeter:
     def __init__(self, tasks: int) -> None:
         self._base, self._merged, self._change = 0.0, 0.0, 0.0
         self._task_vectors = [0.0] * tasks
+        self._memory: torch.Tensor | None = None
 
     def add(self, base: torch.Tensor, merged: torch.Tensor, norms: Sequence[float]) -> float:
         """Add a part: the base's and the result's entries, and ‖W0‖ and every ‖τ_i‖ over them; gives ‖W‖ over them."""
-        wide = _wide(merged.detach().reshape(-1))
-        size = distance(wide)
+        size = change = 0.0
+        for old, new in zip(base.reshape(-1).split(_CHUNK), merged.detach().reshape(-1).split(_CHUNK), strict=True):
+            wide = self._widened(new)
+            size += norm(wide) ** 2
+            change += norm(wide.sub_(_wide(old))) ** 2
         self._base += norms[0] ** 2
-        self._merged += size**2
-        self._change += distance(wide, base) ** 2
+        self._merged += size
+        self._change += change
         for task, one in enumerate(norms[1:]):
             self._task_vectors[task] += one**2
-        return size
+        return math.sqrt(size)
+
+    def _widened(self, piece: torch.Tensor) -> torch.Tensor:
+        """The piece in at least float32, in memory that the next one uses again."""
+        dtype = torch.float64 if piece.dtype == torch.float64 else torch.float32
+        if self._memory is None or (self._memory.dtype, self._memory.device) != (dtype, piece.device):
+            self._memory = torch.empty(_CHUNK, dtype=dtype, device=piece.device)
+        return self._memory[: piece.numel()].copy_(piece)
 
     @property
     def drift(self) -> Drift:

@@ -9,8 +9,6 @@ from dataclasses import dataclass
 import torch
 
 from analysis.errors import NotFiniteError
-from analysis.merge import BLOCK
-from globa_tui.engine.ahead import ahead
 from globa_tui.jobs.drift import norm
 from globa_tui.jobs.weights import LayerWeights, Model, Part, bad_entries, working_dtype
 from store.checkpoints import Index, Layer
@@ -75,9 +73,8 @@ class LayerValues:
         return weight, models
 
     def parts(self) -> Iterator[Part]:
-        """The layer part after part, unchecked; the next one is read while one is worked on."""
-        parts = self._weights.parts(self.layer)
-        return ahead(parts) if math.prod(self.layer.shape) > BLOCK else parts
+        """The layer part after part, unchecked."""
+        return self._weights.parts(self.layer)
 
     def measured(self) -> Iterator[tuple[Part, tuple[float, ...]]]:
         """The layer part after part, each with ‖W0‖ and every ‖τ_i‖.

@@ -18,7 +18,7 @@ from globa_tui.jobs.layer_values import LayerValues, Merged
 from globa_tui.jobs.merge_layers import LayerMerger, make_merger
 from globa_tui.jobs.merge_plan import MergeOptions, MergePlan
 from globa_tui.jobs.resources import layer_failure, read_bytes
-from globa_tui.jobs.weights import LayerWeights, bad_entries
+from globa_tui.jobs.weights import PIECE, LayerWeights, bad_entries
 from globa_tui.recipe import Recipe
 from store.checkpoints import Index, Layer
 from store.checkpoints.dtypes import BITS, FLOATING, torch_dtype
@@ -180,6 +180,10 @@ def task_of(layer: Layer, merger: LayerMerger, device: str, code: str) -> Task:
     entries = math.prod(layer.shape)
     whole = layer.dtype in FLOATING and merger.takes_whole(layer)
     read = read_bytes(layer) if whole else 0
-    worked_in = 4 * (len(layer.fine_tuned) + 3) * (entries if whole else 2 * min(entries, BLOCK))
+    models = 1 + len(layer.fine_tuned)
+    worked_in = 4 * (models + 2) * (entries if whole else min(entries, BLOCK))
+    if not whole:
+        # One piece is worked on and one read ahead.
+        worked_in += 2 * models * min(entries, PIECE) * BITS[layer.dtype] // 8
     output = entries * BITS[code] // 8
     return Task(layer.index, layer.name, read, read + output + (worked_in if device == "cpu" else 0))

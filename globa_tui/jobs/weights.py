@@ -12,12 +12,16 @@ import torch
 
 from analysis.merge import BLOCK
 from analysis.product import Product
+from globa_tui.engine.ahead import ahead
 from globa_tui.engine.devices import Copier
 from store.checkpoints import Factors, Index, IndexReader, Layer
 
 Model = torch.Tensor | Product | None
 """What a fine-tune has: a weight, a task vector given by factors, or None where it leaves the base's."""
 Models = Sequence[Model]
+
+PIECE = 4 * BLOCK
+"""Entries of a tensor that are read at a time where it is merged in parts."""
 
 
 class LayerWeights:
@@ -26,6 +30,8 @@ class LayerWeights:
     def __init__(self, index: Index, device: torch.device) -> None:
         self._reader, self._copy = IndexReader(index), Copier(device)
         self._kept: tuple[str, tuple[int, ...]] | None = None
+        tensors = 1 + len(index.fine_tuned)
+        self._memory = [[torch.empty(4 * PIECE, dtype=torch.uint8) for _ in range(tensors)] for _ in range(2)]
 
     def __enter__(self) -> LayerWeights:
         return self
@@ -49,40 +55,42 @@ class LayerWeights:
     def parts(self, layer: Layer) -> Iterator[Part]:
         """The base widened and the task vectors of all models, `BLOCK` flat entries at a time, in their order.
 
-        An adapter that brings embeddings of its own is read whole, everything else in these parts.
+        An adapter that brings embeddings of its own is read whole, everything else in pieces of `PIECE` entries; the
+        next one is read while one is worked on. A part is overwritten by the next one, of this layer or another.
         """
         dtype = working_dtype(layer.dtype)
-        entries = math.prod(layer.shape)
-        starts = range(0, max(1, entries), BLOCK)
         if not self._reader.is_divisible(layer):
             base, models = self.read(layer)
             weight, deltas = task_vectors(base, models, dtype)
-            for start in starts:
+            for start in range(0, max(1, weight.numel()), BLOCK):
                 cut = slice(start, start + BLOCK)
                 yield Part(start, weight.reshape(-1)[cut], [delta.reshape(-1)[cut] for delta in deltas])
             return
         factors = [self._placed(one) for one in self._reader.factors(layer)]
-        for start in starts:
-            stop = min(entries, start + BLOCK)
-            base, plain = self._reader.read_flat(layer, start, stop)
-            models = [
-                _rows(one, start, stop) if isinstance(one, Product) else self._placed(other)
-                for one, other in zip(factors, plain, strict=True)
-            ]
-            base = self._copy(base)
+        widened = _Widened(dtype)
+        pieces = self._pieces(layer)
+        for first, base, models in ahead(pieces) if math.prod(layer.shape) > PIECE else pieces:
+            for start in range(0, max(1, base.numel()), BLOCK):
+                cut = slice(start, start + BLOCK)
+                plain = [None if model is None else model[cut] for model in models]
+                yield widened.part(first + start, base[cut], factors, plain)
+
+    def _pieces(self, layer: Layer) -> Iterator[tuple[int, torch.Tensor, list[torch.Tensor | None]]]:
+        """Place and flat entries of the base and of the models, as in their files, on the device."""
+        entries = math.prod(layer.shape)
+        for number, start in enumerate(range(0, max(1, entries), PIECE)):
+            # While one piece is worked on, the other half of the memory is read into.
+            memory = self._memory[number % 2]
+            base, models = self._reader.read_flat(layer, start, min(entries, start + PIECE), memory)
+            placed = self._copy(base), [None if model is None else self._copy(model) for model in models]
             self._copy.finish()
-            weight, deltas = task_vectors(base, models, dtype)
-            deltas = [
-                _flat(delta, one, start, stop) if isinstance(one, Product) else delta
-                for delta, one in zip(deltas, factors, strict=True)
-            ]
-            yield Part(start, weight, deltas)
+            yield start, *placed
 
     def copied(self, layer: Layer) -> Iterator[torch.Tensor]:
         """The base's tensor, flat and in pieces, in the type of the file."""
         entries = math.prod(layer.shape)
-        for start in range(0, entries, BLOCK):
-            yield self._reader.read_flat(layer, start, min(entries, start + BLOCK))[0]
+        for start in range(0, entries, PIECE):
+            yield self._reader.read_flat(layer, start, min(entries, start + PIECE))[0]
 
     def kept(self, layer: Layer, start: int, stop: int) -> Iterator[slice]:
         """Ranges among the flat entries from `start` to `stop` that stay as they are: the base has no such token."""
@@ -102,7 +110,7 @@ class LayerWeights:
 
 @dataclass(frozen=True)
 class Part:
-    """A range of the flat entries of one tensor, in the working dtype."""
+    """A range of the flat entries of one tensor, in the working dtype, until the next part is made."""
 
     first: int
     weight: torch.Tensor
@@ -116,15 +124,43 @@ def working_dtype(code: str) -> torch.dtype:
     return torch.float64 if code == "F64" else torch.float32
 
 
-def _rows(product: Product, start: int, stop: int) -> Product:
-    """The rows of a product that hold the flat entries from `start` to `stop`."""
+class _Widened:
+    """Parts of a tensor in the working dtype, in memory that the next one uses again."""
+
+    def __init__(self, dtype: torch.dtype) -> None:
+        self._dtype = dtype
+        self._memory: dict[int, torch.Tensor] = {}
+
+    def part(
+        self, first: int, base: torch.Tensor, factors: Sequence[Model], plain: Sequence[torch.Tensor | None]
+    ) -> Part:
+        """The part that begins at `first`; a change by factors comes in place of what is None there."""
+        weight = self._place(0, base).copy_(base)
+        deltas = []
+        for number, (product, model) in enumerate(zip(factors, plain, strict=True), 1):
+            place = self._place(number, base)
+            if isinstance(product, Product):
+                place.copy_(_entries(product, first, first + base.numel(), self._dtype))
+            elif model is None:
+                place.zero_()
+            else:
+                # torch subtracts tensors of two types fifteen times slower than it widens one and subtracts then.
+                place.copy_(model).sub_(weight)
+            deltas.append(place)
+        return Part(first, weight, deltas)
+
+    def _place(self, number: int, like: torch.Tensor) -> torch.Tensor:
+        if number not in self._memory:
+            self._memory[number] = torch.empty(like.numel(), dtype=self._dtype, device=like.device)
+        return self._memory[number][: like.numel()]
+
+
+def _entries(product: Product, start: int, stop: int, dtype: torch.dtype) -> torch.Tensor:
+    """The flat entries of a product from `start` to `stop`."""
     width = product.right.shape[1]
-    return Product(product.left[start // width : -(-stop // width)], product.right)
-
-
-def _flat(rows: torch.Tensor, product: Product, start: int, stop: int) -> torch.Tensor:
-    skipped = start // product.right.shape[1] * product.right.shape[1]
-    return rows.reshape(-1)[start - skipped : stop - skipped]
+    rows = Product(product.left[start // width : -(-stop // width)], product.right)
+    skipped = start // width * width
+    return rows.dense(dtype).reshape(-1)[start - skipped : stop - skipped]
 
 
 def task_vectors(base: torch.Tensor, models: Models, dtype: torch.dtype) -> tuple[torch.Tensor, list[torch.Tensor]]:

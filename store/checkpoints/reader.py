@@ -95,8 +95,10 @@ class TensorReader:
             raise CheckpointError(message)
         return self._read(header, (stop - start, *header.shape[1:]), start)
 
-    def read_flat(self, name: str, start: int, stop: int) -> torch.Tensor:
+    def read_flat(self, name: str, start: int, stop: int, memory: torch.Tensor | None = None) -> torch.Tensor:
         """Read the entries ``start`` to ``stop`` (exclusive) of one tensor in the order of the file, as a flat tensor.
+
+        It lies in `memory`, bytes that are used again, if that is given and large enough.
 
         Raises
         ------
@@ -113,7 +115,7 @@ class TensorReader:
         if self.checkpoint.format == "legacy":
             return self._legacy_values(header).reshape(-1)[start:stop].clone()
         size = header.nbytes // entries if entries else 0
-        return self._read_bytes(header, start * size, (stop - start) * size)
+        return self._read_bytes(header, start * size, (stop - start) * size, memory)
 
     def factors(self, name: str) -> Factors | None:
         """Read the factors of one tensor of an adapter, in the orientation of the base; None for any other tensor.
@@ -150,11 +152,13 @@ class TensorReader:
         count = per_row * shape[0] if shape else header.nbytes
         return self._read_bytes(header, row * per_row, count).reshape(shape)
 
-    def _read_bytes(self, header: TensorHeader, skip: int, count: int) -> torch.Tensor:
+    def _read_bytes(
+        self, header: TensorHeader, skip: int, count: int, memory: torch.Tensor | None = None
+    ) -> torch.Tensor:
         dtype = torch_dtype(header.dtype)
         with open_regular(header.file) as file:
             _check_unchanged(self._files[header.file], file)
-            values = _read_values(file, header, dtype, header.offset + skip, count)
+            values = _read_values(file, header, dtype, header.offset + skip, count, memory)
             _check_unchanged(self._files[header.file], file)
         return values
 
@@ -178,13 +182,15 @@ class TensorReader:
         return self._legacy[header.file][header.name].detach()
 
 
-def _read_values(file: FileIO, header: TensorHeader, dtype: torch.dtype, offset: int, count: int) -> torch.Tensor:
+def _read_values(
+    file: FileIO, header: TensorHeader, dtype: torch.dtype, offset: int, count: int, memory: torch.Tensor | None
+) -> torch.Tensor:
     import torch
 
     if not count:
         return torch.empty(0, dtype=dtype)
     # torch.empty leaves the memory untouched and aligned; a bytearray would be zeroed first.
-    raw = torch.empty(count, dtype=torch.uint8)
+    raw = memory[:count] if memory is not None and len(memory) >= count else torch.empty(count, dtype=torch.uint8)
     target = raw.numpy().data
     file.seek(offset)
     done = 0

@@ -78,8 +78,12 @@ class IndexReader:
         named = zip(self._models, layer.fine_tuned, strict=True)
         return not any(_has_table(reader, name) for reader, name in named)
 
-    def read_flat(self, layer: Layer, start: int, stop: int) -> tuple[torch.Tensor, list[torch.Tensor | None]]:
+    def read_flat(
+        self, layer: Layer, start: int, stop: int, memory: Sequence[torch.Tensor] = ()
+    ) -> tuple[torch.Tensor, list[torch.Tensor | None]]:
         """Read the entries ``start`` to ``stop`` (exclusive) of a layer, flat; None also for a change given by factors.
+
+        `memory`, bytes for each model and first the base, saves new memory where rows are as in the files.
 
         Raises
         ------
@@ -87,7 +91,7 @@ class IndexReader:
             As `read`.
         """
         if not self._is_by_token(layer):
-            return self._flat(layer, start, stop)
+            return self._flat(layer, start, stop, memory)
         width = math.prod(layer.shape[1:])
         first, last = start // width, -(-stop // width)
         base, plain = self._by_token(layer, first, last, {})
@@ -109,14 +113,17 @@ class IndexReader:
             return ()
         return tuple(row for row, ours in enumerate(vocabulary.base) if ours < 0)
 
-    def _flat(self, layer: Layer, start: int, stop: int) -> tuple[torch.Tensor, list[torch.Tensor | None]]:
+    def _flat(
+        self, layer: Layer, start: int, stop: int, memory: Sequence[torch.Tensor] = ()
+    ) -> tuple[torch.Tensor, list[torch.Tensor | None]]:
         first = (layer.part or 0) * math.prod(layer.shape)
         start, stop = first + start, first + stop
+        own, *others = memory or [None] * (1 + len(self._models))
         models = [
-            reader.read_flat(name, start, stop) if name is not None and name not in reader.checkpoint.low_rank else None
-            for reader, name in zip(self._models, layer.fine_tuned, strict=True)
+            None if name is None or name in reader.checkpoint.low_rank else reader.read_flat(name, start, stop, place)
+            for reader, name, place in zip(self._models, layer.fine_tuned, others, strict=True)
         ]
-        return self._base.read_flat(layer.tensor, start, stop), models
+        return self._base.read_flat(layer.tensor, start, stop, own), models
 
     def _is_by_token(self, layer: Layer) -> bool:
         return self.index.vocabulary is not None and layer.tensor in self.index.vocabulary.tensors

@@ -78,7 +78,7 @@ class MergedWriter:
         identity: str | None = None,
     ) -> None:
         self.out = Path(os.path.abspath(out))  # noqa: PTH100 - resolve would follow a link at OUT itself
-        self.plan = plan
+        self.plan, self._nbytes = plan, plan.nbytes
         self._overwrite = overwrite
         self._headers = {shard.file: shard.header({"format": "pt", **(metadata or {})}) for shard in plan.shards}
         self._identity = self._full_identity(identity) if identity is not None else None
@@ -90,7 +90,7 @@ class MergedWriter:
             earlier = clear_abandoned(self.out, self._is_earlier)
             check_place(self.out, protected, overwrite=overwrite)
         if earlier is None:
-            files.ensure_free(self.out.parent, plan.nbytes + _MARGIN)
+            files.ensure_free(self.out.parent, self._nbytes + _MARGIN)
         self._temporary = make_temporary(self.out, earlier)
         self._places = self._place_tensors()
         self._open = True
@@ -188,7 +188,7 @@ class MergedWriter:
         index = self.plan.index_text()
         if index is not None:
             self._put(self._temporary / INDEX_NAME, memoryview(index.encode()), 0)
-        with files.disk_errors(self.out, needed=self.plan.nbytes):
+        with files.disk_errors(self.out, needed=self._nbytes):
             for path in sorted(self._temporary.iterdir()):
                 _sync_file(path)
             (self._temporary / OWNER_FILE).unlink()
@@ -283,7 +283,7 @@ class MergedWriter:
 
     def _put(self, path: Path, data: memoryview, offset: int, size: int | None = None) -> None:
         """Write bytes at a place, after giving the file its size; the system may take them in several steps."""
-        with files.disk_errors(self.out, needed=self.plan.nbytes):
+        with files.disk_errors(self.out, needed=self._nbytes):
             descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o666)
             try:
                 if size is not None:
