@@ -68,7 +68,8 @@ class DriftMeter:
     def add(self, base: torch.Tensor, merged: torch.Tensor, norms: Sequence[float]) -> float:
         """Add a part: the base's and the result's entries, and ‖W0‖ and every ‖τ_i‖ over them; gives ‖W‖ over them."""
         size = change = 0.0
-        for old, new in zip(base.reshape(-1).split(_CHUNK), merged.detach().reshape(-1).split(_CHUNK), strict=True):
+        pieces = (torch.split(one.detach().reshape(-1), _CHUNK) for one in (base, merged))
+        for old, new in zip(*pieces, strict=True):
             wide = self._widened(new)
             size += norm(wide) ** 2
             change += norm(wide.sub_(_wide(old))) ** 2

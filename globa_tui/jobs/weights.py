@@ -69,11 +69,11 @@ class LayerWeights:
         factors = [self._placed(one) for one in self._reader.factors(layer)]
         widened = _Widened(dtype)
         pieces = self._pieces(layer)
-        for first, base, models in ahead(pieces) if math.prod(layer.shape) > PIECE else pieces:
-            for start in range(0, max(1, base.numel()), BLOCK):
+        for first, piece, plain in ahead(pieces) if math.prod(layer.shape) > PIECE else pieces:
+            for start in range(0, max(1, piece.numel()), BLOCK):
                 cut = slice(start, start + BLOCK)
-                plain = [None if model is None else model[cut] for model in models]
-                yield widened.part(first + start, base[cut], factors, plain)
+                others = [None if one is None else one[cut] for one in plain]
+                yield widened.part(first + start, piece[cut], factors, others)
 
     def _pieces(self, layer: Layer) -> Iterator[tuple[int, torch.Tensor, list[torch.Tensor | None]]]:
         """Place and flat entries of the base and of the models, as in their files, on the device."""

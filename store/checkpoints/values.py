@@ -118,7 +118,8 @@ class IndexReader:
     ) -> tuple[torch.Tensor, list[torch.Tensor | None]]:
         first = (layer.part or 0) * math.prod(layer.shape)
         start, stop = first + start, first + stop
-        own, *others = memory or [None] * (1 + len(self._models))
+        places: Sequence[torch.Tensor | None] = memory or [None] * (1 + len(self._models))
+        own, *others = places
         models = [
             None if name is None or name in reader.checkpoint.low_rank else reader.read_flat(name, start, stop, place)
             for reader, name, place in zip(self._models, layer.fine_tuned, others, strict=True)
