@@ -6,7 +6,7 @@ import asyncio
 import signal
 import time
 from collections import deque
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -26,6 +26,7 @@ from globa_tui.tui.edits import RecipeEditor
 from globa_tui.tui.messages import (
     Answer,
     EffectReady,
+    FindingsRead,
     JobsChanged,
     LayerRead,
     LogRead,
@@ -48,6 +49,7 @@ from globa_tui.tui.typed import TypedKeys
 from store.run import run_folder
 
 if TYPE_CHECKING:
+    from globa_tui.findings import Finding
     from globa_tui.jobs.protocol import Command, Kind
     from globa_tui.jobs.settings import AnalysisRequest
     from globa_tui.recipe import Recipe
@@ -108,6 +110,8 @@ class InspectApp(App[int]):
         """Layers that were marked."""
         self.finished: deque[int] = deque(maxlen=100)
         """Layers that were analysed last, the newest at the end."""
+        self.findings: Sequence[Finding] = ()
+        """What the run says in words, the weightiest first."""
         self.logs: dict[Kind, str] = {}
         """End of the log of each job, as last read."""
         self.last_words: list[str] = []
@@ -263,6 +267,12 @@ class InspectApp(App[int]):
     def keep_log(self, read: LogRead) -> None:
         """Keep the end of a log for all screens that show it."""
         self.logs[read.kind] = read.text
+        self.pass_on(read)
+
+    @on(FindingsRead)
+    def keep_findings(self, read: FindingsRead) -> None:
+        """Keep what the run says in words."""
+        self.findings = read.findings
         self.pass_on(read)
 
     @on(LayerRead)

@@ -9,11 +9,12 @@ from typing import Literal
 from textual.binding import Binding, BindingType
 
 Scope = Literal[
-    "global", "list", "grid", "map", "layers", "metric", "marks", "layer", "recipe", "merge", "job"
+    "global", "overview", "list", "grid", "map", "layers", "metric", "marks", "layer", "recipe", "merge", "job"
 ]  # fmt: skip
 
 TITLES: dict[Scope, str] = {
     "global": "Everywhere",
+    "overview": "Overview",
     "list": "Lists and tables",
     "grid": "Cells of the map",
     "map": "Map",
@@ -70,6 +71,9 @@ SCOPES: dict[Scope, tuple[Key, ...]] = {
         Key("quit", "q", "leave", "Quit", "Back; at the top leave. The job goes on without the screen", footer=True),
         Key("quit.now", "ctrl+q", "quit_now", "Quit now", "Leave from anywhere; the job goes on", priority=True),
         Key("suspend", "ctrl+z", "suspend_process", "Suspend", "Back to the shell; `fg` returns", priority=True),
+    ),
+    "overview": (
+        Key("overview.findings", "f", "findings", "Findings", "Everything that stands out, in words", footer=True),
     ),
     "list": (
         Key("list.down", "j,down", "move(1)", "Down", "One row down", palette=False),
@@ -163,6 +167,7 @@ SCOPES: dict[Scope, tuple[Key, ...]] = {
 }
 
 TOGETHER: tuple[tuple[Scope, ...], ...] = (
+    ("overview", "list"),
     ("list",),
     ("map", "metric", "marks", "grid"),
     ("layers", "metric", "marks", "list"),

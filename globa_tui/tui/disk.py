@@ -30,6 +30,7 @@ from globa_tui.tui.messages import (
 )
 from globa_tui.tui.metrics import numbers_of
 from globa_tui.tui.recipe_file import RECIPES, open_recipe, read_recipe, write_recipe
+from store.errors import StoreError
 
 if TYPE_CHECKING:
     from globa_tui.jobs.protocol import Command, Kind
@@ -212,6 +213,11 @@ class Disk:
         # The job first: a run that it is about to create is no error.
         yield from self._jobs.poll()
         yield from self._follower.poll()
+        if self._follower.findings_due:
+            try:
+                yield self._follower.findings()
+            except StoreError as error:
+                self._tell(Trouble("findings", message(error), exit_code(error)))
 
     def _begin(self) -> Iterable[Message]:
         request, view = self._request, self._jobs.view("analyze")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -14,7 +15,7 @@ from globa_tui.diagnostics import exit_code, message
 from globa_tui.tui.cleaning import clean_record
 from globa_tui.tui.curves import curve
 from globa_tui.tui.leaders import STANDOUTS
-from globa_tui.tui.messages import LayerRead, RecordsChanged, RunOpened, Trouble
+from globa_tui.tui.messages import FindingsRead, LayerRead, RecordsChanged, RunOpened, Trouble
 from globa_tui.tui.metrics import numbers_of
 from globa_tui.tui.pictures import array_names, pair_picture
 from store.errors import RunNotFoundError, StoreError
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 
 Stamp = tuple[int, int]
 MANY = 5_000
+FINDINGS_EVERY = 30.0
+"""Seconds between two looks for findings while layers still arrive."""
 
 
 class RunFollower:
@@ -48,6 +51,9 @@ class RunFollower:
         self._raw: list[dict[str, Any]] = []
         self._records: list[dict[str, Any]] = []
         self._previewed = False
+        self._changed = False
+        """Whether records are other ones than when findings were last looked for."""
+        self._found_at: float | None = None
 
     @property
     def layers(self) -> Sequence[dict[str, Any]]:
@@ -68,6 +74,22 @@ class RunFollower:
             yield self._open(stamp)
         else:
             yield from self._changes()
+
+    @property
+    def findings_due(self) -> bool:
+        """Whether the last findings are about older records, and it is time for new ones."""
+        if self._run is None or not self._changed:
+            return False
+        waited = self._found_at is None or time.monotonic() - self._found_at > FINDINGS_EVERY
+        return waited or all(record["status"] != "pending" for record in self._records)
+
+    def findings(self) -> FindingsRead:
+        """Look for findings in the records of now."""
+        from globa_tui.findings import findings_of_run
+
+        assert self._run is not None
+        self._changed, self._found_at = False, time.monotonic()
+        return FindingsRead(findings_of_run(self._run))
 
     def layer(self, index: int) -> LayerRead:
         """Read the spectra of one layer, and the pictures of its pairs."""
@@ -111,6 +133,7 @@ class RunFollower:
             if len(self._records) > MANY:
                 gc.freeze()
             gc.enable()
+        self._changed = True
         numbers = {key: numbers_of(key, self._records) for key, _ in STANDOUTS}
         return RunOpened(dict(run.manifest), list(self._records), packed=run.packed, stored=True, numbers=numbers)
 
@@ -125,6 +148,7 @@ class RunFollower:
         for place, record in changed.items():
             self._records[place] = record
         if changed:
+            self._changed = True
             yield RecordsChanged(changed)
 
     def _without_run(self) -> Iterator[Message]:

@@ -15,6 +15,7 @@ from globa_tui.tui.status import JobView
 
 if TYPE_CHECKING:
     from globa_tui.effect import EffectTable
+    from globa_tui.findings import Finding
     from globa_tui.jobs.protocol import Kind
     from globa_tui.jobs.sweep.results import SweepResults
     from globa_tui.recipe import Recipe
@@ -74,6 +75,13 @@ class EffectReady(Message):
 
 
 @dataclass
+class FindingsRead(Message):
+    """What the run says in words, the weightiest first."""
+
+    findings: Sequence[Finding]
+
+
+@dataclass
 class LogRead(Message):
     """The end of a job's log."""
 
@@ -125,7 +133,7 @@ class SweepRead(Message):
     results: SweepResults | None
 
 
-Answer = LayerRead | LogRead | OutputChecked | RecipeOpened | SweepRead
+Answer = FindingsRead | LayerRead | LogRead | OutputChecked | RecipeOpened | SweepRead
 """What a screen may have asked of the disk thread."""
 
 

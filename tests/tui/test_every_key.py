@@ -154,6 +154,7 @@ RECIPE: Mapping[str, Case] = {
     "list.open": Case(lambda _, text: "Coefficient of C1, from -2 to 2" in text),
 }
 OVERVIEW: Mapping[str, Case] = {
+    "overview.findings": Case(lambda app, text: top(app) == "ReadingScreen" and "1 of 23 layers failed" in text),
     "list.down": Case(lambda app, _: app.screen.query_one("#standouts", RowTable).key == 1),
     "list.up": Case(lambda app, _: app.screen.query_one("#standouts", RowTable).key == 0, ("j",)),
     "list.page_down": Case(lambda app, _: (app.screen.query_one("#standouts", RowTable).key or 0) > 1),
@@ -177,7 +178,7 @@ SWEEP: Mapping[str, Case] = {key.id: on_screen("sweep") for key in SCOPES["list"
 """Without candidates its keys do nothing; what they do with some has tests of its own."""
 
 SCREENS: Mapping[str, tuple[tuple[str, ...], tuple[Scope, ...], Mapping[str, Case]]] = {
-    "overview": (("1",), ("list",), OVERVIEW),
+    "overview": (("1",), ("overview", "list"), OVERVIEW),
     "map": (("2",), ("map", "metric", "marks", "grid"), MAP),
     "layers": (("3",), ("layers", "metric", "marks", "list"), LAYERS),
     "layer": (("3", "enter"), ("layer",), LAYER),

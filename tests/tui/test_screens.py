@@ -15,6 +15,7 @@ import pytest
 
 from globa_tui.coefficients import PATTERNS
 from globa_tui.jobs.protocol import write_status
+from globa_tui.tui.widgets.pane import Pane
 from globa_tui.tui.widgets.row_table import RowTable
 from store.run import RunWriter
 from tests.tui.driving import opened, press, screen_text, settle
@@ -86,6 +87,18 @@ async def test_overview(partial_run: Path, size: tuple[int, int]) -> None:
         "eta 0.95 0.8",
     ):
         assert expected in text, text
+
+
+async def test_findings_in_words_follow_the_run(partial_run: Path) -> None:
+    async with opened(partial_run, (120, 40)) as (app, pilot):
+        assert "incomplete" in {finding.code for finding in app.findings}
+        assert "1. " in app.screen.query_one("#words", Pane).plain
+        make_run(partial_run, blocks=3, done=1.0)
+        await settle(pilot)
+        assert app.model.counts.pending == 0
+        assert "incomplete" not in {finding.code for finding in app.findings}
+        text = await press(pilot, "f")
+        assert "fact: a fact about the files or the run" in text
 
 
 @pytest.mark.parametrize("size", SIZES)

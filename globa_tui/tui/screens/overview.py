@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from rich.text import Text
 from textual import on
@@ -11,14 +11,19 @@ from textual.app import ComposeResult
 from textual.containers import Horizontal, Vertical
 
 from globa_tui.diagnostics import printable
-from globa_tui.tui.bindings import Scope
+from globa_tui.tui.bindings import Scope, bindings
 from globa_tui.tui.leaders import STANDOUTS
+from globa_tui.tui.messages import Answer, FindingsRead
 from globa_tui.tui.metrics import BY_KEY, PATTERN_WORDS, SHORT_WORDS, TYPES, percent
 from globa_tui.tui.screens.base import InspectScreen
+from globa_tui.tui.screens.reading import ReadingScreen
 from globa_tui.tui.status import EXPLAINED, STYLES
 from globa_tui.tui.widgets.pane import Pane
 from globa_tui.tui.widgets.row_table import Column, RowTable
 from globa_tui.tui.words import bar, count, name_text, place
+
+if TYPE_CHECKING:
+    from globa_tui.findings import Finding
 
 SEVERITY = {"error": ("✖", "bad"), "warning": ("!", "warn"), "info": ("·", "dim")}
 
@@ -27,7 +32,8 @@ class OverviewScreen(InspectScreen):
     """The first screen."""
 
     MODE = "overview"
-    SCOPES: ClassVar[tuple[Scope, ...]] = ("list",)
+    SCOPES: ClassVar[tuple[Scope, ...]] = ("overview", "list")
+    BINDINGS = bindings("overview")
 
     def __init__(self) -> None:
         super().__init__()
@@ -43,6 +49,7 @@ class OverviewScreen(InspectScreen):
         table.border_title = "Stands out"
         table.add_class("titled")
         yield table
+        yield Pane("In words", id="words")
 
     def show_all(self) -> None:
         self.query_one("#facts", Pane).show(self._facts())
@@ -51,6 +58,7 @@ class OverviewScreen(InspectScreen):
             [Column("value", "", 7), Column("what", "", 28, "left"), Column("name", "", 0, "left")]
         )
         self.show_records(())
+        self._show_words()
 
     def show_records(self, changed: Collection[int]) -> None:
         self.query_one("#totals", Pane).show(self._totals())
@@ -64,6 +72,18 @@ class OverviewScreen(InspectScreen):
         self.query_one("#standouts", RowTable).empty = Text(self._hint(), STYLES["dim"])
         self.query_one("#standouts", RowTable).refresh()
 
+    def show_answer(self, answer: Answer) -> None:
+        if isinstance(answer, FindingsRead):
+            self._show_words()
+
+    def action_findings(self) -> None:
+        """Read all findings."""
+        found = self.inspect.findings
+        if not found:
+            self.notify("Nothing stands out yet." if self.inspect.header_job.active else "Nothing stands out.")
+            return
+        self.app.push_screen(ReadingScreen("What stands out, in words", findings_text(found)))
+
     @on(RowTable.Opened)
     def open_standout(self, event: RowTable.Opened) -> None:
         """Open the layer that stands out."""
@@ -71,6 +91,10 @@ class OverviewScreen(InspectScreen):
 
     def rows_shown(self) -> Sequence[int]:
         return list(dict.fromkeys(index for _, _, index in self._standouts))
+
+    def _show_words(self) -> None:
+        found = self.inspect.findings
+        self.query_one("#words", Pane).show(findings_text(found, explained=False))
 
     def _hint(self) -> str:
         if not self.inspect.model.loaded:
@@ -158,3 +182,20 @@ class OverviewScreen(InspectScreen):
         if column == "what":
             return Text(words)
         return name_text(self.inspect.model.records[index]["name"])
+
+
+def findings_text(found: Sequence[Finding], *, explained: bool = True) -> Text:
+    """The findings one below the other, and what the words about how sure they are mean."""
+    text = Text()
+    for number, finding in enumerate(found, 1):
+        text.append(f"{number:>2}. ", STYLES["dim"])
+        text.append(printable(finding.text))
+        text.append(f" ({finding.sure})\n", STYLES["dim"])
+    if explained:
+        from globa_tui.findings import SURE
+
+        for name in dict.fromkeys(finding.sure for finding in found):
+            text.append(f"\n{name}: ", "bold")
+            text.append(SURE[name])
+    text.rstrip()
+    return text
