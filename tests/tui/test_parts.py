@@ -343,7 +343,7 @@ def test_every_action_exists() -> None:
         "global": (InspectApp,), "list": (RowTable,), "grid": (GridMap,), "map": (MapScreen,),
         "layers": (LayersScreen,), "metric": both, "marks": both, "layer": (LayerScreen,),
         "recipe": (RecipeScreen,), "merge": (MergeScreen,),
-        "job": (JobScreen,),
+        "job": (JobScreen,), "overview": (OverviewScreen,),
     }  # fmt: skip
     for scope, keys in SCOPES.items():
         for key, owner in itertools.product(keys, owners[scope]):
