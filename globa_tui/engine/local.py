@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from types import TracebackType
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, cast
 
 import torch
 
 from globa_tui.engine.devices import is_out_of_memory
 from globa_tui.engine.memory import Memory
 from globa_tui.engine.pipeline import Pipeline
-from globa_tui.engine.work import Batch, Sized, Station, Work
+from globa_tui.engine.work import Batch, Sized, Station, Task, Work
 
 Result = TypeVar("Result", bound=Sized)
 
@@ -70,7 +70,7 @@ class LocalEngine:
 
 
 class LocalWorker(Generic[Result]):
-    """One device; what does not fit into its memory is computed on the processor."""
+    """One device. What does not fit beside the rest of its batch is tried alone, then computed on the processor."""
 
     def __init__(self, work: Work[Result], device: torch.device, threads: int, warn: Callable[[str], None]) -> None:
         self._work, self._device, self._threads, self._warn = work, device, threads, warn
@@ -89,23 +89,34 @@ class LocalWorker(Generic[Result]):
         inputs.reverse()
         results: list[Result] = []
         for task in batch:
-            result = None
-            try:
-                result = self._station.compute(task.item, inputs.pop())
-            except Exception as error:
-                if self._device.type == "cpu" or not is_out_of_memory(error):
-                    raise
+            result = self._fitting(task, inputs.pop()) if inputs else None
+            if result is None and len(batch) > 1:
+                # The inputs of the tasks behind it take memory too: from here on each is read when its turn comes.
+                inputs.clear()
+                result = self._alone(task, self._device)
+            if result is None:
                 self._warn(f"{task.name}: out of memory on {self._device}; computed on the CPU instead")
-            # Outside of the handler, for the error holds the frames that hold the tensors.
-            results.append(result if result is not None else self._on_processor(task.item))
+                result = self._alone(task, torch.device("cpu"))
+            results.append(cast("Result", result))
         return results
 
-    def _on_processor(self, item: int) -> Result:
+    def _fitting(self, task: Task, given: Any, station: Station[Result] | None = None) -> Result | None:
+        """The result, or None when the device's memory does not suffice."""
+        try:
+            return (station or self._station).compute(task.item, given)
+        except Exception as error:
+            if self._device.type == "cpu" or not is_out_of_memory(error):
+                raise
+        # Outside of the handler, for the error holds the frames that hold the tensors.
+        return None
+
+    def _alone(self, task: Task, device: torch.device) -> Result | None:
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
-        spare = self._work.open("cpu", instead_of=str(self._device))
+        spare = self._work.open(str(device), instead_of=str(self._device) if device.type == "cpu" else "")
         try:
-            return spare.compute(item, spare.read(item))
+            given = spare.read(task.item)
+            return spare.compute(task.item, given) if device.type == "cpu" else self._fitting(task, given, spare)
         finally:
             spare.close()
 

@@ -10,6 +10,7 @@ import torch
 from globa_tui.engine.devices import Copier, is_out_of_memory, resolve_devices
 from globa_tui.engine.local import LocalEngine
 from globa_tui.engine.memory import Memory
+from globa_tui.engine.work import Task
 from globa_tui.jobs import resources
 from globa_tui.jobs.settings import SettingsError
 from store.checkpoints import Layer
@@ -62,6 +63,25 @@ def test_what_does_not_fit_is_computed_on_the_processor_and_said(error):
         found = [(result.value, result.place) for _, result in results]
     assert found == [(0, ""), (1, "meta"), (4, "")]
     assert said == ["layer 1: out of memory on meta; computed on the CPU instead"]
+
+
+def test_what_does_not_fit_beside_its_batch_is_tried_alone():
+    left = {1: 1, 2: 2}
+    """How often each runs out of memory."""
+
+    def on(step: str, item: int) -> None:
+        if step == "compute on meta" and left.get(item, 0):
+            left[item] -= 1
+            raise torch.OutOfMemoryError
+
+    said: list[str] = []
+    batch = tuple(Task(number, f"layer {number}") for number in range(4))
+    work = Watched(on)
+    with LocalEngine([META], warn=said.append).run(work, [batch], Memory(0)) as results:
+        found = [(result.value, result.place) for _, result in results]
+    assert found == [(0, ""), (1, ""), (4, "meta"), (9, "")]
+    assert said == ["layer 2: out of memory on meta; computed on the CPU instead"]
+    assert [item for step, item in work.steps if step == "read"] == [0, 1, 2, 3, 1, 2, 2, 3]
 
 
 def test_the_processor_has_nowhere_else_to_go():
