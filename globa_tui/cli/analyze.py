@@ -102,6 +102,7 @@ def run_request(request: AnalysisRequest, shown: Display) -> Summary:
         with stopping_on_term() as watch:
             return run_analysis(request, shown.follow, watch, lambda text: say(f"warning: {text}"))
     except (KeyboardInterrupt, JobCancelledError):
-        again = shlex.join(["globa-tui", "resume", str(request.store)])
+        place = request.engine.argv() if request.engine.name != "local" else []
+        again = shlex.join(["globa-tui", "resume", str(request.store), *place])
         msg = f"interrupted; finished layers are kept in {request.store}; go on with: {again}"
         raise Interrupted(msg) from None

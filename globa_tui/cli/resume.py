@@ -5,23 +5,35 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from globa_tui.cli.options import DownloadOption, RunArgument, run_path
+from globa_tui.cli import options as opt
 
 if TYPE_CHECKING:
-    from globa_tui.jobs.settings import AnalysisRequest
+    from globa_tui.jobs.settings import AnalysisRequest, EngineChoice
     from store.run import Run
 
-EXAMPLE = "globa-tui resume math-code"
+EXAMPLE = """
+globa-tui resume math-code
+globa-tui resume big --engine ray --ray-address auto
+"""
 
 
-def resume(run: RunArgument, download: DownloadOption = False) -> None:
-    """Go on with RUN in the background. A paused job wakes; one that ended starts again where it stopped."""
+def resume(
+    run: opt.RunArgument,
+    threads: opt.ThreadsOption = 0,
+    engine: opt.EngineOption = "local",
+    ray_address: opt.RayAddressOption = None,
+    download: opt.DownloadOption = False,
+) -> None:
+    """Go on with RUN in the background. A paused job wakes; one that ended starts again where it stopped.
+
+    Where and with how many threads is said anew; an analysis that starts again takes it from here.
+    """
     from globa_tui.cli.control import ask, running
     from globa_tui.diagnostics import say
     from globa_tui.jobs import client
     from store.run import Run
 
-    path = run_path(run)
+    path, place = opt.run_path(run), opt.engine_choice(engine, threads, ray_address)
     if running(path):
         ask(run, "resume", "goes on")
         return
@@ -33,7 +45,7 @@ def resume(run: RunArgument, download: DownloadOption = False) -> None:
     if not left:
         say(f"{path}: all {len(states) - states.count('skipped')} layers are done, there is nothing to resume")
         return
-    process = client.start("analyze", request_of(opened, download=download).argv(), path)
+    process = client.start("analyze", request_of(opened, place, download=download).argv(), path)
     status = client.wait_started(process, path, "analyze")
     say(f"{path}: analysis of {left} layers started (process {status.pid}); see `globa-tui status {run}`")
 
@@ -54,7 +66,7 @@ def _sweep_again(path: Path) -> bool:
     return True
 
 
-def request_of(run: Run, *, download: bool = False) -> AnalysisRequest:
+def request_of(run: Run, engine: EngineChoice, *, download: bool = False) -> AnalysisRequest:
     """The request that continues a run: its own sources, where they were, and its own settings."""
     from globa_tui.diagnostics import UsageError
     from globa_tui.jobs.settings import AnalysisRequest, AnalysisSettings
@@ -65,4 +77,4 @@ def request_of(run: Run, *, download: bool = False) -> AnalysisRequest:
         raise UsageError(msg)
     base, fine_tuned = sources_of(run.manifest)
     settings = AnalysisSettings.from_dict(run.manifest["settings"])
-    return AnalysisRequest(base, fine_tuned, run.path, settings, download=download)
+    return AnalysisRequest(base, fine_tuned, run.path, settings, download=download, engine=engine)

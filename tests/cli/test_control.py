@@ -10,8 +10,10 @@ import pytest
 
 import globa_tui.tui
 from globa_tui.cli.inspect import default_store
+from globa_tui.diagnostics import UsageError
+from globa_tui.jobs import client
 from globa_tui.jobs.protocol import JobStatus, read_control, write_status
-from globa_tui.jobs.settings import AnalysisRequest, AnalysisSettings
+from globa_tui.jobs.settings import AnalysisRequest, AnalysisSettings, EngineChoice
 from tests.cli.records import call, make_run
 
 
@@ -84,6 +86,23 @@ def test_a_packed_run_cannot_be_resumed(run: Path, tmp_path: Path) -> None:
     packed = str(tmp_path / "p.h5")
     assert call("pack", str(run), packed, "--incomplete", "--quiet").code == 0
     assert call("resume", packed).code == 2
+
+
+def test_resume_says_anew_where_to_compute(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[list[str]] = []
+
+    def start(kind: str, arguments: list[str], folder: Path) -> None:
+        started.append(arguments)
+        raise UsageError("not started here")
+
+    monkeypatch.setattr(client, "start", start)
+    assert call("resume", str(run), "--engine", "ray", "--ray-address", "head:6379", "--threads", "3").code == 2
+    assert call("resume", str(run)).code == 2
+    [cluster, here] = started
+    assert EngineChoice("ray", 3, "head:6379").argv() == cluster[cluster.index("--engine") :][:6]
+    assert EngineChoice().argv() == here[here.index("--engine") :][:6]
+    assert call("resume", str(run), "--threads", "-1").code == 2
+    assert len(started) == 2
 
 
 @pytest.mark.parametrize(
