@@ -65,6 +65,9 @@ def draw(paths: Sequence[Path], samples: int, seed: int, field: str | None = Non
 
 
 def _draw(path: Path, samples: int, seed: int, field: str | None) -> Drawn:
+    if path.exists() and not path.is_file():
+        msg = f"{path}: a folder, a pipe or a device; name a file of text"
+        raise UsageError(msg)
     try:
         if path.suffix in {".jsonl", ".ndjson"}:
             unit, found = "record", _records(path, field)

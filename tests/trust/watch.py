@@ -48,6 +48,7 @@ def _homes() -> tuple[str, ...]:
     """Where Python, its libraries and the system's own facts are, which every program reads."""
     names = ("stdlib", "platstdlib", "purelib", "platlib", "data")
     places = {sysconfig.get_path(name) for name in names} | {sys.prefix, sys.base_prefix}
+    places |= {place for place in sys.path if place.endswith("site-packages")}
     places |= {os.path.realpath(place) for place in places}
     root = Path(__file__).parents[2]
     sources = {str(root / name) for name in ("globa_tui", "analysis", "store", "tests")}

@@ -68,8 +68,11 @@ def read_data(word: str) -> DataSet:
         Naming the file and the line.
     """
     name, path = split_name(word)
+    if path.exists() and not path.is_file():
+        msg = f"{path}: a folder, a pipe or a device; name a file of text or JSONL"
+        raise DataError(msg)
     try:
-        if path.is_file() and path.stat().st_size > _LIMIT:
+        if path.stat().st_size > _LIMIT:
             msg = f"{path}: larger than {_LIMIT:,} bytes; cut it into parts"
             raise DataError(msg)
         data = path.read_bytes()
