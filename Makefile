@@ -4,7 +4,9 @@ VENV ?= .venv
 # Installed before everything else. A plain "torch" may be another build than the one you want: choose it here,
 # e.g. make demo TORCH="torch --index-url https://download.pytorch.org/whl/cpu"
 TORCH ?= torch==2.13.0
-PYTEST_ARGS ?= -n auto
+# A worker more than processors: tests of the interface and of processes wait for about half of their time.
+WORKERS ?= $(shell $(PYTHON) -c 'import os; print(1 + (os.cpu_count() or 1))')
+PYTEST_ARGS ?= -n $(WORKERS)
 
 BIN := $(VENV)/bin
 RUNTIME := $(VENV)/.runtime

@@ -123,6 +123,19 @@ class RayEngine:
             self._warn(text)
 
 
+def _checked(batch: Batch, answer: Any) -> tuple[list[Any], list[str]]:
+    """What a worker answered: a result for each task, and what it has to say."""
+    try:
+        results, said = answer
+        results, said = list(results), list(said)
+    except (TypeError, ValueError):
+        results, said = [], []
+    if len(results) != len(batch) or not all(hasattr(result, "nbytes") for result in results):
+        msg = f"{batch[0].name}: the cluster answered something else than results; install the same on every node"
+        raise ClusterError(msg)
+    return results, [str(text) for text in said]
+
+
 def _resources() -> dict[str, float]:
     return dict(ray.cluster_resources())  # type: ignore[no-untyped-call]
 
@@ -145,7 +158,7 @@ class _Place(Generic[Result]):
         del inputs
         self._flying = self._engine.submit(self._shared, batch)
         try:
-            results, said = ray.get(self._flying)
+            results, said = _checked(batch, ray.get(self._flying))
         except RayTaskError as error:
             raise error.cause if isinstance(error.cause, Exception) else error from None
         except RayError as error:
@@ -155,7 +168,7 @@ class _Place(Generic[Result]):
         finally:
             self._flying = None
         self._engine.warn(said)
-        return list(results)
+        return results
 
     def interrupt(self) -> bool:
         flying = self._flying

@@ -251,7 +251,8 @@ def test_incomplete_run_does_not_merge(run: str, family: Family, tmp_path: Path)
 
 
 def test_ctrl_c_keeps_finished_layers_and_says_how_to_go_on(tmp_path: Path) -> None:
-    shapes = {f"model.layers.{i}.mlp.up_proj.weight": (400, 400) for i in range(40)}
+    # The large ones at the end take longer than a loaded machine needs to notice that the small ones are done.
+    shapes = {f"model.layers.{i}.mlp.up_proj.weight": (32, 32) if i < 3 else (900, 900) for i in range(7)}
     sources = [
         str(write_model(tmp_path / name, seed, base=base, shapes=shapes))
         for name, seed, base in (("base", 0, None), ("ft1", 1, 0), ("ft2", 2, 0))
@@ -282,4 +283,4 @@ def test_ctrl_c_keeps_finished_layers_and_says_how_to_go_on(tmp_path: Path) -> N
     assert last == f"globa-tui: interrupted; finished layers are kept in {run}; go on with: globa-tui resume {run}"
     shown = json.loads(call("show", str(run), "--json").out)["run"]
     assert shown["status"] == "paused"
-    assert 0 < shown["layers_done"] < 40
+    assert 0 < shown["layers_done"] < 7
