@@ -6,15 +6,13 @@ import logging
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import pytest
 import ray
 from ray.cluster_utils import Cluster
 
 from globa_tui.engine.memory import Memory
-from globa_tui.engine.on_ray import ClusterError, RayEngine, _Place
+from globa_tui.engine.on_ray import ClusterError, RayEngine
 from globa_tui.engine.work import Task
 from globa_tui.jobs.analyze import run_analysis
 from globa_tui.jobs.merge import MergeOptions, run_merge
@@ -24,7 +22,6 @@ from globa_tui.jobs.settings import AnalysisRequest, EngineChoice, SettingsError
 from globa_tui.recipe import Recipe
 from store.run import Run
 from tests.engine.on_cluster import Machines, Numbers
-from tests.engine.stations import Number
 from tests.jobs.family import family
 
 pytestmark = [pytest.mark.xdist_group("ray")]
@@ -73,20 +70,6 @@ def test_a_task_that_always_kills_its_worker_ends_the_job_and_is_named(cluster, 
     with pytest.raises(ClusterError, match="layer 2: lost on the cluster"):
         run(Numbers(dies=2, mark=tmp_path / "died", times=9), 6)
     assert (tmp_path / "died").read_text() == "xx"
-
-
-@pytest.mark.parametrize(
-    "answer", [None, 7, (), ([], []), ([Number(0)] * 2, []), (["no result"], []), ([Number(0)], 7)]
-)
-def test_an_answer_that_is_none_is_refused_by_name(monkeypatch, answer):
-    """Without a cluster: whatever comes back from one is looked at before it is believed."""
-    monkeypatch.setattr(ray, "get", lambda flying: answer)
-    engine = SimpleNamespace(submit=lambda shared, batch: None, warn=lambda texts: None)
-    place: Any = _Place(engine, None)  # type: ignore[arg-type, var-annotated]
-    with pytest.raises(ClusterError, match="layer 2: the cluster answered something else than results"):
-        place.compute((Task(2, "layer 2"),), [None])
-    answer = ([Number(4)], [])
-    assert place.compute((Task(2, "layer 2"),), [None]) == [Number(4)]
 
 
 def test_an_error_of_a_task_is_that_error(cluster):
