@@ -36,16 +36,36 @@ def direction_images(
     right: Float[Tensor, "cols rank"],
 ) -> DirectionImages:
     """Apply a task vector to the directions of a merge: two products of 2 m n k in its dtype, less from factors."""
+    outputs, inputs = products_with(task_vector, left, right)
     if isinstance(task_vector, Product):
         first, second = task_vector.left.double(), task_vector.right.double()
-        outputs, inputs = second.mT @ (first.mT @ left.double()), first @ (second @ right.double())
         square = ((first.mT @ first) * (second @ second.mT)).sum()
     else:
-        outputs = (task_vector.mT @ left.to(task_vector.dtype)).double()
-        inputs = (task_vector @ right.to(task_vector.dtype)).double()
         square = torch.linalg.vector_norm(task_vector, dtype=torch.float64).square()
-    along = (outputs * right.double()).sum(0)
-    return DirectionImages(outputs, inputs.norm(dim=0), along, float(square.clamp(min=0).sqrt()))
+    return images_of_products(outputs, inputs, right, float(square.clamp(min=0).sqrt()))
+
+
+def products_with(
+    task_vector: Float[Tensor, "rows cols"] | Product,
+    left: Float[Tensor, "rows rank"],
+    right: Float[Tensor, "cols rank"],
+) -> tuple[Float[Tensor, "cols rank"], Float[Tensor, "rows rank"]]:
+    """``τᵀ u_r`` and ``τ v_r`` as columns, in float64."""
+    if isinstance(task_vector, Product):
+        first, second = task_vector.left.double(), task_vector.right.double()
+        return second.mT @ (first.mT @ left.double()), first @ (second @ right.double())
+    outputs = task_vector.mT @ left.to(task_vector.dtype)
+    return outputs.double(), (task_vector @ right.to(task_vector.dtype)).double()
+
+
+def images_of_products(
+    outputs: Float[Tensor, "cols rank"],
+    inputs: Float[Tensor, "rows rank"],
+    right: Float[Tensor, "cols rank"],
+    size: float,
+) -> DirectionImages:
+    """What a task vector of norm `size` does along directions, from ``τᵀ u_r`` and ``τ v_r``."""
+    return DirectionImages(outputs, inputs.norm(dim=0), (outputs * right.double()).sum(0), size)
 
 
 def cross_influences(images: Sequence[DirectionImages], ratio: Ratio) -> Float[Tensor, "tasks tasks rank"]:

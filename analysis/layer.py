@@ -1,7 +1,7 @@
 """The GLOBA analysis of one weight matrix."""
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -23,7 +23,7 @@ from analysis.conflict import ConflictSums, conflict_of_matrices
 from analysis.core import core_matrix
 from analysis.decompose import TruncatedSVD, truncated_svd
 from analysis.errors import AnalysisError, OptionsError
-from analysis.merged_alignment import MergedAlignment, alignment_of_products, merged_alignment, starting_directions
+from analysis.merged_alignment import MergedAlignment, alignment_of_products, starting_directions, sum_alignment
 from analysis.pair import PairAnalysis, signed_products, union_types
 from analysis.product import Product, require_shape, truncated_svd_of_product
 from analysis.prune import energy_levels, kept_at
@@ -143,7 +143,7 @@ def analyse_layer(
             raise
         svds.append(svd)
         norms.append(norm)
-    merged = _merged(base, fine_tuned, svds, options)
+    merged = _merged(base, fine_tuned, svds, norms, options)
     conflicts = {pair: conflict_of_matrices(base, fine_tuned[pair[0]], fine_tuned[pair[1]]) for pair in _pairs(options)}
     return _relate(base, tuple(norms), tuple(svds), conflicts, merged, options)
 
@@ -179,26 +179,26 @@ def _merged(
     base: Shaped[Tensor, "rows cols"],
     fine_tuned: Sequence[Shaped[Tensor, "rows cols"] | Product | None],
     svds: Sequence[TruncatedSVD],
+    norms: Sequence[float],
     options: LayerOptions,
 ) -> MergedAlignment:
     """The sum of the task vectors against each of them; one task vector at a time is formed again."""
     if all(isinstance(weight, Product) for weight in fine_tuned):
         return alignment_of_products([weight for weight in fine_tuned if isinstance(weight, Product)])
 
-    def task_vectors() -> Iterator[Tensor]:
-        for weight in fine_tuned:
-            if weight is None:
-                yield torch.zeros_like(base, dtype=options.dtype)
-            elif isinstance(weight, Product):
-                yield weight.dense(options.dtype)
-            else:
-                # Not `task_vector`: that everything is finite is known by now.
-                yield weight.to(options.dtype) - base.to(options.dtype)
+    def formed(task: int) -> Tensor:
+        weight = fine_tuned[task]
+        if weight is None:
+            return torch.zeros_like(base, dtype=options.dtype)
+        if isinstance(weight, Product):
+            return weight.dense(options.dtype)
+        # Not `task_vector`: that everything is finite is known by now.
+        return weight.to(options.dtype) - base.to(options.dtype)
 
-    total = torch.zeros_like(base, dtype=options.dtype)
-    for tau in task_vectors():
-        total += tau
-    return merged_alignment(total, task_vectors(), starting_directions([svd.right for svd in svds]))
+    total = formed(0)
+    for task in range(1, len(fine_tuned)):
+        total += formed(task)
+    return sum_alignment(total, formed, norms, starting_directions([svd.right for svd in svds]))
 
 
 def _relate(

@@ -1,19 +1,28 @@
 """Where a merge over- or undershoots the tasks it was made of: full coefficients and the alignment index."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from analysis.cross_influence import DirectionImages, cross_influences, direction_images, summed_influences
-from analysis.leading import SMALLEST_BLOCK, strongest_triplets
+from analysis.cross_influence import (
+    DirectionImages,
+    cross_influences,
+    direction_images,
+    images_of_products,
+    products_with,
+    summed_influences,
+)
+from analysis.leading import strongest_triplets
 from analysis.merge.triplets import Triplets
 from analysis.product import Product, truncated_svd_of_product
 
 COUNT = 32
 """Directions that are looked at, as in the paper's figures."""
+_NEAR = 48
+"""Columns that the search for those of a sum starts from: half as many again."""
 
 
 @dataclass(frozen=True)
@@ -83,6 +92,44 @@ def merged_alignment(
     return alignment_of_images(found, images, float(torch.linalg.vector_norm(merged, dtype=torch.float64)) ** 2)
 
 
+def sum_alignment(
+    total: Float[Tensor, "rows cols"],
+    task_vector: Callable[[int], Float[Tensor, "rows cols"] | Product],
+    norms: Sequence[float],
+    near: Float[Tensor, "cols _"],
+    count: int = COUNT,
+) -> MergedAlignment:
+    """Compare the sum ``Δ = Σ_i τ_i`` with its terms: `merged_alignment` of it at less cost.
+
+    What the longest task vector does follows from what the sum and the others do, ``τᵀu = Δᵀu − Σ_j τ_jᵀu``: it is at
+    least Δ/T, so that the difference keeps the precision of its terms.
+
+    Parameters
+    ----------
+    total
+        The sum.
+    task_vector
+        Gives τ_i; called for all but the longest.
+    norms
+        ``‖τ_i‖_F``.
+    near, count
+        See `merged_alignment`.
+    """
+    found = strongest_triplets(total, near, count)
+    longest = max(range(len(norms)), key=lambda task: norms[task])
+    outputs, inputs = found.back.clone(), found.left * found.values
+    images: list[DirectionImages | None] = [None] * len(norms)
+    for task, norm in enumerate(norms):
+        if task != longest:
+            products = products_with(task_vector(task), found.left, found.right)
+            outputs -= products[0]
+            inputs -= products[1]
+            images[task] = images_of_products(*products, found.right, norm)
+    images[longest] = images_of_products(outputs, inputs, found.right, norms[longest])
+    energy = float(torch.linalg.vector_norm(total, dtype=torch.float64)) ** 2
+    return alignment_of_images(found, [image for image in images if image is not None], energy)
+
+
 def alignment_of_images(found: Triplets, images: Sequence[DirectionImages], energy: float) -> MergedAlignment:
     """The alignment from the directions of a merge, what every task does in them, and the energy ``‖Δ‖_F²``."""
     along = torch.stack([image.along for image in images]).sum(0)
@@ -97,7 +144,7 @@ def alignment_of_images(found: Triplets, images: Sequence[DirectionImages], ener
 
 def starting_directions(spaces: Sequence[Float[Tensor, "cols _"]]) -> Float[Tensor, "cols _"]:
     """Leading right singular vectors of all tasks: those of their sum lie near them."""
-    each = max(SMALLEST_BLOCK // len(spaces), 8)
+    each = max(_NEAR // len(spaces), 8)
     return torch.cat([space[:, :each].double() for space in spaces], dim=1)
 
 

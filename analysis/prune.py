@@ -97,14 +97,15 @@ def energy_levels(
 
 @dataclass(frozen=True)
 class _Cut:
-    """Where a threshold cuts: squares above `smallest` are kept, and the first `ties` of those that equal it."""
+    """Where a threshold cuts: squares above `smallest` are kept, and the first `ties` of the `equal` that equal it."""
 
     smallest: float
     ties: int
+    equal: int
 
 
-_ALL = _Cut(0.0, 0)
-_NONE = _Cut(math.inf, 0)
+_ALL = _Cut(0.0, 0, 0)
+_NONE = _Cut(math.inf, 0, 0)
 
 
 def _levels(squares: Float[Tensor, " entries"], cuts: Sequence[_Cut]) -> UInt8[Tensor, " entries"]:
@@ -114,6 +115,8 @@ def _levels(squares: Float[Tensor, " entries"], cuts: Sequence[_Cut]) -> UInt8[T
             levels += squares <= cut.smallest
             continue
         levels += squares < cut.smallest
+        if cut.ties == cut.equal:
+            continue
         equal = torch.nonzero(squares == cut.smallest).flatten()
         levels[equal[cut.ties :]] += 1
     return levels
@@ -155,12 +158,13 @@ def _in_bucket(squares: Float[Tensor, " entries"], bucket: int) -> Float[Tensor,
 
 
 def _cut(ordered: Float[Tensor, " entries"], cumulative: Float[Tensor, " entries"], target: float) -> _Cut:
-    """Where the energy of descending squares reaches `target`."""
+    """Where the energy of descending squares, all that are equal among them, reaches `target`."""
     count = _count(cumulative, target)
     if count == 0:
         return _NONE
     smallest = float(ordered[count - 1])
-    return _Cut(smallest, int((ordered[:count] == smallest).sum()))
+    equal = ordered == smallest
+    return _Cut(smallest, int(equal[:count].sum()), int(equal.sum()))
 
 
 def _count(cumulative: Float[Tensor, " entries"], target: float) -> int:

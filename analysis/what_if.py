@@ -70,15 +70,14 @@ def what_if(
     """
     shape = len(etas), 2, len(anchor_etas) + 1, len(anchor_etas) + 1, len(anchor_etas) + 1
     counts, energies = _histogram(anchor, other, anchor_levels, levels, shape)
-    own_counts, own_energies = _own(anchor, anchor_levels, len(anchor_etas))
-    return WhatIf(
-        tuple(anchor_etas), tuple(etas), _grid(own_counts, counts).long(), _grid(own_energies, energies.double())
-    )
+    own = torch.stack(_own(anchor, anchor_levels, len(anchor_etas)))
+    grids = _grid(own, torch.stack([counts.double(), energies.double()]))
+    return WhatIf(tuple(anchor_etas), tuple(etas), grids[0].long(), grids[1])
 
 
 def _own(
     anchor: Float[Tensor, "rows cols"], levels: UInt8[Tensor, "rows cols"], size: int
-) -> tuple[Int64[Tensor, " etas"], Float[Tensor, " etas"]]:
+) -> tuple[Float[Tensor, " etas"], Float[Tensor, " etas"]]:
     """Entries and energy of C̃_1 at every threshold."""
     counts = torch.zeros(size, dtype=torch.int64, device=anchor.device)
     energies = counts.double()
@@ -86,7 +85,7 @@ def _own(
         keys = level.long()
         counts += torch.bincount(keys, minlength=size + 1)[:size]
         energies += torch.bincount(keys, weights=values.double().square(), minlength=size + 1)[:size]
-    return counts.cumsum(0), energies.double().cumsum(0)
+    return counts.double().cumsum(0), energies.double().cumsum(0)
 
 
 def _histogram(
@@ -115,19 +114,22 @@ def _histogram(
     return counts.view(shape), energies.view(shape)
 
 
-def _grid(own: Tensor, cells: Tensor) -> Tensor:
-    """From a histogram to the patterns at every pair of thresholds."""
-    rows = []
-    for number in range(own.shape[0]):
-        on, off = cells[:, :, : number + 1].sum((2, 3, 4)), cells[:, :, number + 1 :].sum((1, 2))
-        filled, empty = off[:, : number + 1], off[:, number + 1 :]
-        types = [
-            empty[:, :, number + 1 :].sum((1, 2)),
-            empty[:, :, : number + 1].sum((1, 2)),
-            filled[:, :, number + 1 :].sum((1, 2)),
-            on[:, 1],
-            on[:, 0],
-            filled[:, :, : number + 1].sum((1, 2)),
-        ]
-        rows.append(torch.stack([own[number].expand(cells.shape[0]), *(part.cumsum(0) for part in types)], dim=1))
-    return torch.stack(rows)
+def _grid(
+    own: Float[Tensor, "what etas"], cells: Float[Tensor, "what level same here row column"]
+) -> Float[Tensor, "what etas level pattern"]:
+    """From histograms to the patterns at every pair of thresholds: sums of cells, chosen by matrices of 0 and 1."""
+    places = torch.arange(cells.shape[-1], device=cells.device)
+    kept = (places[:-1, None] >= places).double()
+    pruned = 1.0 - kept
+    on = torch.einsum("wlshrc,ih->siwl", cells, kept)
+    off = torch.einsum("wlshrc,ih->wilrc", cells, pruned)
+    filled, empty = (torch.einsum("wilrc,ir->wilc", off, rows) for rows in (kept, pruned))
+    types = [
+        (empty * pruned[:, None]).sum(-1),
+        (empty * kept[:, None]).sum(-1),
+        (filled * pruned[:, None]).sum(-1),
+        on[1].transpose(0, 1),
+        on[0].transpose(0, 1),
+        (filled * kept[:, None]).sum(-1),
+    ]
+    return torch.stack([own[:, :, None].expand_as(types[0]), *(part.cumsum(2) for part in types)], dim=-1)

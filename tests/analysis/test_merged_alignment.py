@@ -7,7 +7,7 @@ import torch
 from analysis import leading
 from analysis.cross_influence import cross_influences, direction_images
 from analysis.leading import strongest_triplets
-from analysis.merged_alignment import alignment_of_products, merged_alignment
+from analysis.merged_alignment import alignment_of_products, merged_alignment, sum_alignment
 from analysis.product import Product
 from tests.analysis.matrices import decaying, gaussian, orthonormal, with_spectrum
 from tests.reference import alignmerge
@@ -106,9 +106,54 @@ def test_the_iteration_finds_what_a_full_decomposition_finds(monkeypatch, known)
     assert np.abs((found.right.numpy().T * vt[:12]).sum(1)) == pytest.approx(1.0, abs=1e-7)
 
 
+@pytest.mark.parametrize("sizes", [(1.0, 1.0, 0.3), (1e-4, 1.0, 0.0), (1.0, 1e-4, 1e-4)])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_the_longest_task_follows_from_the_sum(sizes, dtype):
+    taus = [(size * tau).to(dtype) for size, tau in zip(sizes, tasks(3), strict=True)]
+    asked = []
+
+    def task_vector(task: int) -> torch.Tensor:
+        asked.append(task)
+        return taus[task]
+
+    norms = [float(tau.norm()) for tau in taus]
+    fast = sum_alignment(sum(taus), task_vector, norms, taus[0].mT[:, :4])
+    slow = merged_alignment(sum(taus), taus)
+    assert len(asked) == 2
+    assert norms.index(max(norms)) not in asked
+    close = {"rel": 1e-3, "abs": 1e-4} if dtype == torch.float32 else {"rel": 1e-8, "abs": 1e-9}
+    for name in ("damped", "exact"):
+        for i, j in np.ndindex(3, 3):
+            assert fast.mean(getattr(fast, name))[i, j] == pytest.approx(
+                float(slow.mean(getattr(slow, name))[i, j]), **close
+            ), (name, i, j)
+    assert fast.scale.tolist() == pytest.approx([1.0] * len(fast.values))
+
+
+@pytest.mark.parametrize("sides", [(40, 30), (30, 40)])
+@pytest.mark.parametrize("smallest", [1e-3, 1e-5])
+def test_small_matrices_are_decomposed_whole(sides, smallest):
+    """Through a Gram matrix, or by LAPACK where a Gram matrix would lose the smallest values."""
+    values = torch.logspace(0, float(np.log10(smallest)), 30)
+    matrix = with_spectrum(*sides, values, 3)
+    found = strongest_triplets(matrix, matrix[:0].mT, 30)
+    assert found.values.tolist() == pytest.approx(values.tolist(), rel=1e-8)
+    whole = (found.left * found.values) @ found.right.mT
+    assert whole.numpy() == pytest.approx(matrix.numpy(), abs=1e-10)
+    assert found.back.numpy() == pytest.approx((matrix.mT @ found.left).numpy(), abs=1e-9)
+
+
+def test_a_small_matrix_is_decomposed_where_the_iteration_leaves_directions(monkeypatch):
+    monkeypatch.setattr(leading, "SMALLEST_SIDE", 64)
+    monkeypatch.setattr(leading, "SMALLEST_BLOCK", 8)
+    matrix = with_spectrum(150, 120, torch.linspace(1.0, 0.9, 120), 1)
+    assert strongest_triplets(matrix, matrix[:0].mT, 12).rank == 12
+
+
 def test_directions_that_are_not_determined_are_left_out(monkeypatch):
     """A cluster of equal values behind five others: the five are found, the cluster has no directions to tell."""
     monkeypatch.setattr(leading, "SMALLEST_SIDE", 64)
+    monkeypatch.setattr(leading, "SMALL_SIDE", 64)
     monkeypatch.setattr(leading, "SMALLEST_BLOCK", 8)
     values = torch.cat([torch.tensor([9.0, 8.0, 7.0, 6.0, 5.0]), torch.linspace(1.0, 0.9, 115)])
     matrix = with_spectrum(150, 120, values, 1)
