@@ -15,6 +15,10 @@ from tests.reference import alignmerge
 SHAPE = 24, 18
 
 
+def total_of(taus: list[torch.Tensor]) -> torch.Tensor:
+    return torch.stack(taus).sum(0)
+
+
 def tasks(count: int) -> list[torch.Tensor]:
     return [with_spectrum(*SHAPE, decaying(18), seed) for seed in range(1, count + 1)]
 
@@ -23,8 +27,8 @@ def tasks(count: int) -> list[torch.Tensor]:
 @pytest.mark.parametrize("count", [2, 4])
 def test_influence_is_the_equation_in_every_direction(ratio, count):
     taus = tasks(count)
-    found = merged_alignment(sum(taus), taus)
-    u, s, vt = np.linalg.svd(sum(taus).numpy())
+    found = merged_alignment(total_of(taus), taus)
+    u, s, vt = np.linalg.svd(total_of(taus).numpy())
     assert found.values.tolist() == pytest.approx(s)
     assert found.share == pytest.approx(1.0)
     matrix = getattr(found, ratio)
@@ -48,7 +52,7 @@ def test_coefficients_are_equation_7_for_any_merge(scale):
     assert found.exact_coefficients.numpy() == pytest.approx(
         alignmerge.full_coefficients(deltas, merged.numpy(), "exact"), rel=1e-6
     )
-    assert merged_alignment(sum(taus), taus).scale.tolist() == pytest.approx([1.0] * 18)
+    assert merged_alignment(total_of(taus), taus).scale.tolist() == pytest.approx([1.0] * 18)
 
 
 def test_one_task_alone_is_undisturbed():
@@ -117,25 +121,24 @@ def test_the_longest_task_follows_from_the_sum(sizes, dtype):
         return taus[task]
 
     norms = [float(tau.norm()) for tau in taus]
-    fast = sum_alignment(sum(taus), task_vector, norms, taus[0].mT[:, :4])
-    slow = merged_alignment(sum(taus), taus)
+    fast = sum_alignment(total_of(taus), task_vector, norms, taus[0].mT[:, :4])
+    slow = merged_alignment(total_of(taus), taus)
     assert len(asked) == 2
     assert norms.index(max(norms)) not in asked
-    close = {"rel": 1e-3, "abs": 1e-4} if dtype == torch.float32 else {"rel": 1e-8, "abs": 1e-9}
+    rel, floor = (1e-3, 1e-4) if dtype == torch.float32 else (1e-8, 1e-9)
     for name in ("damped", "exact"):
         for i, j in np.ndindex(3, 3):
-            assert fast.mean(getattr(fast, name))[i, j] == pytest.approx(
-                float(slow.mean(getattr(slow, name))[i, j]), **close
-            ), (name, i, j)
+            wanted = float(slow.mean(getattr(slow, name))[i, j])
+            assert fast.mean(getattr(fast, name))[i, j] == pytest.approx(wanted, rel=rel, abs=floor), (name, i, j)
     assert fast.scale.tolist() == pytest.approx([1.0] * len(fast.values))
 
 
-@pytest.mark.parametrize("sides", [(40, 30), (30, 40)])
+@pytest.mark.parametrize(("rows", "cols"), [(40, 30), (30, 40)])
 @pytest.mark.parametrize("smallest", [1e-3, 1e-5])
-def test_small_matrices_are_decomposed_whole(sides, smallest):
+def test_small_matrices_are_decomposed_whole(rows: int, cols: int, smallest: float):
     """Through a Gram matrix, or by LAPACK where a Gram matrix would lose the smallest values."""
     values = torch.logspace(0, float(np.log10(smallest)), 30)
-    matrix = with_spectrum(*sides, values, 3)
+    matrix = with_spectrum(rows, cols, values, 3)
     found = strongest_triplets(matrix, matrix[:0].mT, 30)
     assert found.values.tolist() == pytest.approx(values.tolist(), rel=1e-8)
     whole = (found.left * found.values) @ found.right.mT
