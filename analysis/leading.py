@@ -93,7 +93,8 @@ def _strongest(
 def _by_decomposition(matrix: Float[Tensor, "rows cols"], count: int) -> tuple[Tensor, Tensor, Tensor]:
     """Leading triplets from the eigenvectors of the smaller Gram matrix, or from LAPACK's SVD where squaring loses."""
     if matrix.shape[0] < matrix.shape[1]:
-        return _by_decomposition(matrix.mT, count)[::-1]
+        right, values, left = _by_decomposition(matrix.mT, count)
+        return left, values, right
     squares, vectors = torch.linalg.eigh(matrix.mT @ matrix)
     values = squares.flip(0)[:count].clamp(min=0).sqrt()
     kept = int((values > _NULL * values[0]).sum())
