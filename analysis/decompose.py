@@ -163,9 +163,13 @@ def _from_gram(matrix: Float[Tensor, "rows cols"], energy: float, scale: float) 
     rank = _rank(spectrum, energy, matrix)
     if float(spectrum[rank - 1]) < _resolved(matrix.dtype) * float(spectrum[0]):
         return None
+    # Every copy of the vectors is as large as the Gram matrix: no more than two live at a time.
     right = vectors.flip(1)[:, :rank]
-    left = _times(matrix, right / spectrum[:rank])
-    return _whole(matrix, left, spectrum, right.to(matrix.dtype).contiguous(), "gram")
+    del vectors
+    rounded = right.to(matrix.dtype, copy=True).contiguous()
+    left = _times(matrix, right.div_(spectrum[:rank]))
+    del right
+    return _whole(matrix, left, spectrum, rounded, "gram")
 
 
 def _from_lapack(matrix: Float[Tensor, "rows cols"], energy: float) -> TruncatedSVD:

@@ -71,6 +71,7 @@ def alignmerge_o(
     if not found:
         return torch.zeros_like(task_vectors[0])
     chosen = _with_shared_top(found, len(taus), tolerance)
+    del found
     left, right = orthogonalised(chosen.left, tolerance), orthogonalised(chosen.right, tolerance)
     total = scaled_mean(taus, task_vectors[0], float(len(taus)))
     strengths = ((left.mT @ total).double() * right.mT.double()).sum(1)

@@ -9,6 +9,7 @@ from torch import Tensor
 from analysis.merge.context import TensorContext
 from analysis.merge.parameter import Parameter
 from analysis.merge.triplets import (
+    Triplets,
     cut_tolerance,
     decomposing,
     is_decomposed,
@@ -59,20 +60,28 @@ def iso_cts(
     if not is_decomposed(task_vectors[0], context, embeddings) or not taus:
         return scaled_mean(taus, task_vectors[0], float(scale))
     tolerance = cut_tolerance(rank_cut, rank_tolerance)
+    chosen = _directions(taus, common_space_fraction, tolerance)
+    if not chosen.rank:
+        return torch.zeros_like(taus[0])
+    left, right = orthogonalised(chosen.left, tolerance), orthogonalised(chosen.right, tolerance)
+    return recomposed(left, chosen.values.mean().expand(chosen.rank) * float(scale), right)
+
+
+def _directions(
+    taus: Sequence[Float[Tensor, "rows cols"]], common_space_fraction: float, tolerance: float | None
+) -> Triplets:
+    """What each task has outside of the common space, then the common space."""
     full = min(taus[0].shape)
     own = round((full - int(full * common_space_fraction)) / len(taus))
-    total = scaled_mean(taus, task_vectors[0], float(len(taus)))
+    total = scaled_mean(taus, taus[0], float(len(taus)))
     common = leading_triplets(total, full - own * len(taus), tolerance)
+    del total
     parts = []
     for tau in taus:
         outside = tau - common.left @ (common.left.mT @ tau)
         norm = float(torch.linalg.vector_norm(tau, dtype=torch.float64))
         parts.append(leading_triplets(outside, own, tolerance, scale=norm))
-    chosen = stacked([*parts, common])
-    if not chosen.rank:
-        return torch.zeros_like(total)
-    left, right = orthogonalised(chosen.left, tolerance), orthogonalised(chosen.right, tolerance)
-    return recomposed(left, chosen.values.mean().expand(chosen.rank) * float(scale), right)
+    return stacked([*parts, common])
 
 
 ISO_CTS = decomposing(

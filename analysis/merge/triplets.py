@@ -41,10 +41,6 @@ class Triplets:
         """Number of triplets."""
         return self.values.shape[0]
 
-    def first(self, count: int) -> "Triplets":
-        """The leading ones."""
-        return Triplets(self.left[:, :count], self.values[:count], self.right[:, :count])
-
 
 def leading_triplets(
     matrix: Float[Tensor, "rows cols"], count: int, tolerance: float | None, scale: float | None = None
@@ -72,13 +68,18 @@ def leading_triplets(
         if svd.rank:
             limit = tolerance * (float(svd.singular_values[0]) if scale is None else scale)
             count = min(count, int((svd.singular_values > limit).sum()))
-        return Triplets(svd.left, svd.singular_values, svd.right).first(min(count, svd.rank))
+        left, right = svd.left, svd.right
+        if count < svd.rank:
+            # Copies, for a view of some columns would hold them all.
+            left, right = left[:, :count].clone(), right[:, :count].clone()
+        return Triplets(left, svd.singular_values[:count], right)
     try:
         left, values, right = torch.linalg.svd(matrix.double(), full_matrices=False)
     except LinAlgError:
         msg = f"the SVD of a {matrix.shape[0]}×{matrix.shape[1]} matrix did not converge in float64"
         raise DecompositionError(msg) from None
-    return Triplets(left.to(matrix.dtype), values, right.mT.to(matrix.dtype)).first(count)
+    left, values, right = left[:, :count], values[:count], right.mT[:, :count]
+    return Triplets(left.to(matrix.dtype), values, right.to(matrix.dtype))
 
 
 def orthogonalised(columns: Float[Tensor, "rows count"], tolerance: float | None) -> Float[Tensor, "rows count"]:
@@ -87,20 +88,25 @@ def orthogonalised(columns: Float[Tensor, "rows count"], tolerance: float | None
     With a tolerance, values up to ``tolerance · d_1`` are left out: where columns depend on each other, the full
     factor adds arbitrary directions. Then it is computed as ``X Q D⁻¹ Qᵀ`` from the Gram matrix in float64.
     """
-    wide = columns.double()
     if columns.shape[1] == 0:
         return columns
     if tolerance is None or columns.shape[1] > columns.shape[0]:
-        left, values, right = torch.linalg.svd(wide, full_matrices=False)
+        left, values, right = torch.linalg.svd(columns.double(), full_matrices=False)
         count = values.shape[0] if tolerance is None else int((values > tolerance * values[0]).sum())
         full: Tensor = left[:, :count] @ right[:count]
         return full.to(columns.dtype)
-    squares, vectors = torch.linalg.eigh(wide.mT @ wide)
+    # Widened again below, for nothing of this size should live beside what eigh works in.
+    squares, vectors = torch.linalg.eigh(_gram(columns))
     # Squaring loses what lies below √eps; a looser tolerance than that is honoured as it is.
     kept = squares > max(tolerance, 1e-6) ** 2 * squares[-1]
     vectors = vectors[:, kept]
-    factor: Tensor = wide @ ((vectors / squares[kept].sqrt()) @ vectors.mT)
+    factor: Tensor = columns.double() @ ((vectors / squares[kept].sqrt()) @ vectors.mT)
     return factor.to(columns.dtype)
+
+
+def _gram(columns: Float[Tensor, "rows count"]) -> Float[Tensor, "count count"]:
+    wide = columns.double()
+    return wide.mT @ wide
 
 
 def recomposed(
