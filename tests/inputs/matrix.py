@@ -21,6 +21,7 @@ from store.checkpoints import open_checkpoint
 from store.errors import StoreError
 from tests.inputs.adapters import adapter, factors, lora
 from tests.inputs.tokenizers import tokenizer
+from tests.inputs.vision import CONFIG, NEW, OLD, vision
 from tests.jobs.family import VOCAB, family, tensors, tuned
 from tests.store.make import sharded, single, with_config
 
@@ -96,6 +97,37 @@ def _experts(folder: Path) -> Family:
     return paths[0], paths[1:]
 
 
+def _narrow(folder: Path) -> Family:
+    base = tensors(scale=1.0)
+    models = [base, *(tuned(base, number, scale=0.5) for number in (1, 2))]
+    kind = torch.float8_e4m3fn
+    paths = [
+        single(folder / f"m{n}", {name: weight.to(kind) for name, weight in model.items()})
+        for n, model in enumerate(models)
+    ]
+    return paths[0], paths[1:]
+
+
+def _vision(folder: Path) -> Family:
+    paths = [single(folder / "base", vision(*NEW), CONFIG)]
+    for number, prefixes in enumerate((OLD, NEW), 1):
+        generator = torch.Generator().manual_seed(number)
+        model = {
+            name: weight + 0.1 * torch.randn(weight.shape, generator=generator)
+            for name, weight in vision(*prefixes).items()
+        }
+        paths.append(single(folder / f"ft{number}", model, CONFIG))
+    return paths[0], paths[1:]
+
+
+def _thousand(folder: Path) -> Family:
+    base = tensors(blocks=1)
+    models = [single(folder / f"ft{number}", tuned(base, number)) for number in (1, 2)]
+    # Buffers of whole numbers fill the other files, for these are soon merged.
+    base |= {f"model.buffer.{number}": torch.ones(1, dtype=torch.int32) for number in range(1000 - len(base))}
+    return sharded(folder / "base", base, 1000), models
+
+
 def _quantised(folder: Path) -> Family:
     base, fine_tuned = family(folder)
     weights = load_file(fine_tuned[1] / "model.safetensors")
@@ -132,6 +164,9 @@ INPUTS: Mapping[str, Callable[[Path], Family]] = {
     "fp16": _typed(torch.float16),
     "bf16": _typed(torch.bfloat16),
     "fp32": _typed(torch.float32),
+    "fp8": _narrow,
+    "vision-language": _vision,
+    "1,000 shards": _thousand,
     "three fine-tunes": _three,
     "quantised": _quantised,
     "DoRA": _dora,

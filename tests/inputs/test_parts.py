@@ -25,7 +25,8 @@ def test_parts_are_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kin
     recipe = Recipe(base=str(base), fine_tuned=tuple(map(str, fine_tuned)), method=method, params=params, vocab=vocab)
     run_merge(recipe, tmp_path / "in-one")
     # No row of any tensor is a multiple of it.
-    monkeypatch.setattr("globa_tui.jobs.weights.BLOCK", 10)
+    monkeypatch.setattr("globa_tui.jobs.weights.BLOCK", 50)
+    monkeypatch.setattr("globa_tui.jobs.weights.PIECE", 150)
     run_merge(recipe, tmp_path / "in-parts")
     whole, parts = (load_file(tmp_path / name / "model.safetensors") for name in ("in-one", "in-parts"))
     for name, weight in whole.items():

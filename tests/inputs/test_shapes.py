@@ -18,6 +18,7 @@ from globa_tui.recipe import Recipe, parse_coef
 from store.checkpoints import build_index, open_checkpoint
 from store.errors import CheckpointError, MismatchError
 from store.run import Run
+from tests.inputs.vision import CONFIG, NEW, OLD, vision
 from tests.jobs.family import tensors
 from tests.store import make
 from tests.store.make import single
@@ -180,29 +181,11 @@ def test_gguf_is_refused_by_name(tmp_path) -> None:
             open_checkpoint(str(source))
 
 
-def vision(text: str, tower: str, projector: str, head: str, move: float = 0.0) -> dict[str, torch.Tensor]:
-    """A vision-language model whose parts have these prefixes."""
-    generator = torch.Generator().manual_seed(0)
-    shapes: dict[str, tuple[int, ...]] = {f"{text}embed_tokens.weight": (12, 8), f"{text}norm.weight": (8,)}
-    for block in range(2):
-        shapes[f"{text}layers.{block}.self_attn.q_proj.weight"] = (8, 8)
-        shapes[f"{text}layers.{block}.mlp.up_proj.weight"] = (16, 8)
-        shapes[f"{tower}vision_model.encoder.layers.{block}.self_attn.q_proj.weight"] = (6, 6)
-    shapes |= {f"{tower}vision_model.embeddings.patch_embedding.weight": (6, 3, 2, 2)}
-    shapes |= {f"{projector}linear_1.weight": (8, 6), f"{head}lm_head.weight": (12, 8)}
-    return {name: torch.randn(shape, generator=generator) + move for name, shape in shapes.items()}
-
-
-OLD = ("language_model.model.", "vision_tower.", "multi_modal_projector.", "language_model.")
-NEW = ("model.language_model.", "model.vision_tower.", "model.multi_modal_projector.", "")
-
-
 @pytest.mark.parametrize("way", [(OLD, OLD), (NEW, OLD), (OLD, NEW)], ids=["same", "old-into-new", "new-into-old"])
 def test_vision_language_models_pair_part_by_part(way, tmp_path) -> None:
     """transformers 4.52 gave every part of such models another prefix, and each part a different one."""
     ours, theirs = way
-    config = {"model_type": "llava", "text_config": {"vocab_size": 12}, "vision_config": {}}
-    paths = [single(tmp_path / name, vision(*prefixes, move), config) for name, prefixes, move in
+    paths = [single(tmp_path / name, vision(*prefixes, move), CONFIG) for name, prefixes, move in
              (("base", ours, 0.0), ("ft1", theirs, 1.0), ("ft2", ours, 2.0))]  # fmt: skip
     index = build_index(open_checkpoint(str(paths[0])), [open_checkpoint(str(path)) for path in paths[1:]])
     assert not [f for f in index.findings if f.severity != "info"]

@@ -296,6 +296,7 @@ def test_large_tensors_are_merged_in_parts_to_the_same_bytes(tmp_path, monkeypat
     monkeypatch.setattr("analysis.merge.drop.BLOCK", 64)
     run_merge(recipe, tmp_path / "whole")
     monkeypatch.setattr("globa_tui.jobs.weights.BLOCK", 64)
+    monkeypatch.setattr("globa_tui.jobs.weights.PIECE", 128)
     shown = []
     kind = type(METHODS[method])
     run = kind.run

@@ -60,8 +60,8 @@ def sharded(folder: Path, tensors: Mapping[str, torch.Tensor], count: int) -> Pa
     folder.mkdir(parents=True, exist_ok=True)
     names = [f"model-{number:05}-of-{count:05}.safetensors" for number in range(1, count + 1)]
     weight_map = {name: names[position % count] for position, name in enumerate(tensors)}
-    for file in names:
-        save_file({name: tensors[name].contiguous() for name in tensors if weight_map[name] == file}, folder / file)
+    for number, file in enumerate(names):
+        save_file({name: tensors[name].contiguous() for name in list(tensors)[number::count]}, folder / file)
     write_index(folder, weight_map)
     return folder
 
