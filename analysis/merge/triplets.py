@@ -41,6 +41,10 @@ class Triplets:
         """Number of triplets."""
         return self.values.shape[0]
 
+    def first(self, count: int) -> "Triplets":
+        """The leading ones."""
+        return Triplets(self.left[:, :count], self.values[:count], self.right[:, :count])
+
 
 def leading_triplets(
     matrix: Float[Tensor, "rows cols"], count: int, tolerance: float | None, scale: float | None = None
@@ -78,8 +82,7 @@ def leading_triplets(
     except LinAlgError:
         msg = f"the SVD of a {matrix.shape[0]}×{matrix.shape[1]} matrix did not converge in float64"
         raise DecompositionError(msg) from None
-    left, values, right = left[:, :count], values[:count], right.mT[:, :count]
-    return Triplets(left.to(matrix.dtype), values, right.to(matrix.dtype))
+    return Triplets(left.to(matrix.dtype), values, right.mT.to(matrix.dtype)).first(count)
 
 
 def orthogonalised(columns: Float[Tensor, "rows count"], tolerance: float | None) -> Float[Tensor, "rows count"]:
