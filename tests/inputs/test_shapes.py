@@ -170,8 +170,8 @@ def test_quantised_models_are_refused_with_the_way_they_were(extra, way, tmp_pat
 def test_a_leftover_of_quantised_training_is_no_reason_to_refuse(tmp_path) -> None:
     """QLoRA leaves its quantization_config in the config of a merged 16-bit model."""
     config = {"quantization_config": {"quant_method": "bitsandbytes"}}
-    paths = [single(tmp_path / n, tensors(), config) for n in ("base", "ft1")]
-    assert not build_index(*(lambda a, b: (a, [b]))(*(open_checkpoint(str(p)) for p in paths))).errors
+    base, fine_tuned = (open_checkpoint(str(single(tmp_path / n, tensors(), config))) for n in ("base", "ft1"))
+    assert not build_index(base, [fine_tuned]).errors
 
 
 def test_gguf_is_refused_by_name(tmp_path) -> None:
@@ -185,8 +185,8 @@ def test_gguf_is_refused_by_name(tmp_path) -> None:
 def test_vision_language_models_pair_part_by_part(way, tmp_path) -> None:
     """transformers 4.52 gave every part of such models another prefix, and each part a different one."""
     ours, theirs = way
-    paths = [single(tmp_path / name, vision(*prefixes, move), CONFIG) for name, prefixes, move in
-             (("base", ours, 0.0), ("ft1", theirs, 1.0), ("ft2", ours, 2.0))]  # fmt: skip
+    models = {"base": vision(*ours), "ft1": vision(*theirs, 1.0), "ft2": vision(*ours, 2.0)}
+    paths = [single(tmp_path / name, model, CONFIG) for name, model in models.items()]
     index = build_index(open_checkpoint(str(paths[0])), [open_checkpoint(str(path)) for path in paths[1:]])
     assert not [f for f in index.findings if f.severity != "info"]
     assert all(None not in layer.fine_tuned for layer in index.layers)
