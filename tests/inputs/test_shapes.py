@@ -18,7 +18,7 @@ from globa_tui.recipe import Recipe, parse_coef
 from store.checkpoints import build_index, open_checkpoint
 from store.errors import CheckpointError, MismatchError
 from store.run import Run
-from tests.inputs.vision import CONFIG, NEW, OLD, vision
+from tests.inputs.vision import CONFIG, NEW, OLD, Prefixes, vision
 from tests.jobs.family import tensors
 from tests.store import make
 from tests.store.make import single
@@ -182,7 +182,7 @@ def test_gguf_is_refused_by_name(tmp_path) -> None:
 
 
 @pytest.mark.parametrize("way", [(OLD, OLD), (NEW, OLD), (OLD, NEW)], ids=["same", "old-into-new", "new-into-old"])
-def test_vision_language_models_pair_part_by_part(way, tmp_path) -> None:
+def test_vision_language_models_pair_part_by_part(way: tuple[Prefixes, Prefixes], tmp_path: Path) -> None:
     """transformers 4.52 gave every part of such models another prefix, and each part a different one."""
     ours, theirs = way
     models = {"base": vision(*ours), "ft1": vision(*theirs, 1.0), "ft2": vision(*ours, 2.0)}
