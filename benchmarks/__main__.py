@@ -18,7 +18,7 @@ from typing import Any
 
 import torch
 
-from benchmarks import layers, memory, merging, metrics, programs, sweep
+from benchmarks import layers, memory, merging, metrics, programs, sweep, watching
 from benchmarks.measure import Row, table
 
 _ROOT = Path(__file__).parents[1]
@@ -52,7 +52,8 @@ def measurements(full: bool, threads: int, mergekit: bool) -> Iterator[tuple[str
     yield "small", lambda: [memory.small_layers(20_000 if full else 1000, threads)]
     yield "sweep", sweep.candidates
     yield "help", lambda: [programs.help_row(5)]
-    yield "paint", lambda: [programs.paint_row(5)]
+    yield "paint", lambda: [programs.paint_row(5, count) for count in (225, 20_000)]
+    yield "watching", lambda: watching.watched(24, 512, 3)
 
 
 def machine() -> dict[str, object]:
