@@ -16,7 +16,10 @@ SCREENS = (
     ("layers", "3", "Layers"),
     ("recipe", "4", "Recipe"),
     ("job", "5", "Job"),
+    ("sweep", "6", "Sweep"),
 )
+WIDE = 90
+"""Cells from which on every screen is named; on fewer the last one only while it is in front."""
 
 
 class HeaderLine(Line):
@@ -34,6 +37,8 @@ class TabsLine(Line):
         """Mark the active screen, and the recipe when it has unmerged changes."""
         left = Text(" ", no_wrap=True)
         for mode, key, name in SCREENS:
+            if mode == "sweep" and mode != active and self.app.size.width < WIDE:
+                continue
             mark = "*" if mode == "recipe" and changed else ""
             style = "reverse bold" if mode == active else ""
             text = Text.assemble((f" {key}", f"{style} bold" if style else "bold cyan"), (f" {name}{mark} ", style))
