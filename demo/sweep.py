@@ -85,8 +85,8 @@ def main() -> None:
 
 def measure_presets(request: SweepRequest) -> list[Trial]:
     """The published coefficients on the test data, as they are."""
-    sweep = Sweep.open(request)
-    bench = sweep.bench(request.test, "test")
+    bench = Sweep(request).testing
+    assert bench is not None, "there is test data"
     return [
         bench.judge(Proposal(Candidate(preset.coefficients), name), "preset", lambda share: None)
         for name, preset in MERGE_PRESETS.items()

@@ -33,12 +33,12 @@ def starting_point(name: str, base: Path) -> Any:
     return model.float()
 
 
-def train_member(name: str, recipe: Recipe, models: Path, base: Path = MODELS / BASE) -> None:
+def train_member(name: str, recipe: Recipe, models: Path, base: Path = MODELS / BASE, *, half: bool = True) -> None:
     """Train one member and write its folder: bfloat16 weights, configuration and tokenizer."""
     torch.set_num_threads(1)
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     model = starting_point(name, base)
-    train(model, recipe, name)
+    train(model, recipe, name, half=half)
     model.to(torch.bfloat16)
     settings: Any = GenerationConfig
     model.generation_config = settings(

@@ -55,7 +55,7 @@ class Bed:
         """The base in memory, ready to become any merge."""
         run_analysis(AnalysisRequest(str(BASE_FOLDER), tuple(str(m.folder) for m in self.members), self.run, SETTINGS))
         settings = EvaluationSettings(window=256, generate=False)
-        return Sweep.open(SweepRequest(self.run, self.words, settings=settings))
+        return Sweep(SweepRequest(self.run, self.words, settings=settings))
 
     @cached_property
     def records(self) -> list[dict[str, Any]]:
@@ -81,13 +81,13 @@ class Bed:
         """Become another method's merge."""
         tuned = tuple(str(member.folder) for member in self.members)
         recipe = Recipe(base=str(BASE_FOLDER), fine_tuned=tuned, method=name, params=dict(params))
-        show_method(self.sweep.model, self.sweep.plan.index, recipe, self.sweep.device)
+        show_method(self.sweep.model, self.sweep.plan.index, recipe, self.sweep.measurer.device)
 
     def matrices(self) -> list[tuple[Tensor, list[Tensor], Tensor]]:
         """Base, task vectors, and what the merge that is shown adds, of every analysed matrix, in float32."""
         names = {record["name"] for record in self.records if record["status"] == "done"}
         found = []
-        for values in layer_values(self.sweep.plan.index, self.sweep.device):
+        for values in layer_values(self.sweep.plan.index, self.sweep.measurer.device):
             if values.layer.name in names:
                 base, models = values.whole()
                 start = base.float()

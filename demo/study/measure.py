@@ -83,13 +83,14 @@ def measure_pair(members: tuple[Member, Member]) -> Pair:
 def _two_stages(bed: Bed) -> str:
     """The paper's search on the tuning data; the key of its best candidate."""
     search = two_stage()
-    proposal = next(search)
+    wave = next(search)
     scores: dict[str, float] = {}
     while True:
-        bed.candidate(proposal.why, proposal.candidate)
-        scores[proposal.why] = Scores(bed.members, bed.found, "tune").harmonic(proposal.why)
+        for one in wave:
+            bed.candidate(one.why, one.candidate)
+            scores[one.why] = Scores(bed.members, bed.found, "tune").harmonic(one.why)
         try:
-            proposal = search.send(scores[proposal.why])
+            wave = search.send([scores[one.why] for one in wave])
         except StopIteration:
             return max(scores, key=lambda why: scores[why])
 

@@ -12,6 +12,7 @@ from globa_tui.cli.evaluate import BatchOption, DtypeOption, LimitOption, Window
 
 if TYPE_CHECKING:
     from globa_tui.cli.tables import Table
+    from globa_tui.jobs.settings import EngineChoice
     from globa_tui.jobs.sweep.job import SweepOutcome
     from globa_tui.jobs.sweep.results import SweepResults, Trial
     from globa_tui.jobs.sweep.settings import SweepRequest
@@ -20,6 +21,7 @@ EXAMPLE = """
 globa-tui sweep math-code --data math=tune.jsonl --data code=tune.txt --recipe best.yaml
 globa-tui sweep math-code --data tune.jsonl --data tune.txt --search tpe --trials 100 --part mlp --eta
 globa-tui sweep math-code --data tune.jsonl --search grid --grid 'D-=0,0.8,1.2' --grid 'mlp:A=0,1'
+globa-tui sweep math-code --data tune.jsonl --engine ray --ray-address auto
 """
 
 SweepDataOption = Annotated[
@@ -85,6 +87,9 @@ def sweep(
     dtype: DtypeOption = "auto",
     batch_tokens: BatchOption = 4096,
     device: opt.DeviceOption = "auto",
+    engine: opt.EngineOption = "local",
+    threads: opt.ThreadsOption = 0,
+    ray_address: opt.RayAddressOption = None,
     base: Annotated[
         str | None, typer.Option("--base", metavar="BASE", help="Where the base of RUN is now, if it has moved.")
     ] = None,
@@ -132,7 +137,7 @@ def sweep(
         base=base,
         fine_tuned=tuple(fine_tuned or ()),
     )
-    outcome = _run(request, quiet=quiet)
+    outcome = _run(request, opt.engine_choice(engine, threads, ray_address), quiet=quiet)
     if recipe is not None:
         from store.files import write_atomic
 
@@ -178,7 +183,7 @@ def absolute_data(word: str) -> str:
     return f"{name}={path.absolute()}"
 
 
-def _run(request: SweepRequest, *, quiet: bool) -> SweepOutcome:
+def _run(request: SweepRequest, engine: EngineChoice, *, quiet: bool) -> SweepOutcome:
     from globa_tui.cli.progress import display
     from globa_tui.cli.signals import stopping_on_term
     from globa_tui.diagnostics import Interrupted
@@ -189,7 +194,7 @@ def _run(request: SweepRequest, *, quiet: bool) -> SweepOutcome:
         from globa_tui.jobs.sweep.job import run_sweep
 
         with display("sweeping", quiet=quiet, things="candidates") as shown, stopping_on_term() as watch:
-            return run_sweep(request, shown.follow, watch)
+            return run_sweep(request, shown.follow, watch, engine)
     except (KeyboardInterrupt, JobCancelledError):
         msg = f"interrupted; what was measured is kept in {request.run}; the same command goes on"
         raise Interrupted(msg) from None

@@ -41,6 +41,11 @@ class LocalEngine:
         """What it computes on, for results that depend on it."""
         return self.devices[0].type
 
+    @property
+    def slots(self) -> int:
+        """How many tasks it computes at a time: one on each device."""
+        return len(self.devices)
+
     def most(self, together: int) -> int:
         """How many tasks to take together where the caller would take so many."""
         return together

@@ -91,6 +91,12 @@ class RayEngine:
             self._ours = False
             ray.shutdown()
 
+    @property
+    def slots(self) -> int:
+        """How many tasks it computes at a time: one on each GPU, or on so many processors as a task has threads."""
+        found = _resources()
+        return max(1, int(found.get("GPU", 0) if self.device == "cuda" else found.get("CPU", 1) // self._threads))
+
     def most(self, together: int) -> int:
         """How many small tasks to take together; more than on one machine."""
         return max(together, TOGETHER)
@@ -103,10 +109,8 @@ class RayEngine:
         starting: Callable[[Batch], None] = lambda batch: None,
     ) -> Pipeline[Result]:
         """The pipeline that carries out `work` on every task, to be entered and iterated over."""
-        found = _resources()
-        slots = found.get("GPU", 0) if self.device == "cuda" else found.get("CPU", 1) // self._threads
         # Ray is given twice as many tasks as can run, so that no worker waits for the next.
-        in_flight = max(2, min(MOST_IN_FLIGHT, 2 * int(slots)))
+        in_flight = min(MOST_IN_FLIGHT, 2 * self.slots)
         shared = Shared(uuid.uuid4().hex, [ray.put(pickle.dumps(work))])
         workers = [_Place[Result](self, shared) for _ in range(in_flight)]
         return Pipeline(workers, batches, memory, starting)

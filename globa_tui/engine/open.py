@@ -32,6 +32,11 @@ class Engine(Protocol):
         """The kind of device that results come from: cpu or cuda."""
         ...
 
+    @property
+    def slots(self) -> int:
+        """How many tasks it computes at a time."""
+        ...
+
     def most(self, together: int) -> int:
         """How many small tasks to take together where a caller on this machine would take so many."""
         ...

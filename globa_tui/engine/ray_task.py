@@ -34,7 +34,7 @@ _said: list[str] = []
 
 @ray.remote
 def compute_batch(
-    shared: Shared, items: list[tuple[int, str]], device: str, threads: int, wanted: dict[str, str]
+    shared: Shared, items: list[tuple[Any, str]], device: str, threads: int, wanted: dict[str, str]
 ) -> tuple[list[Any], list[str]]:
     """Carry out tasks of pickled work; their results, and what there is to say."""
     if versions() != wanted:

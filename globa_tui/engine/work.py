@@ -13,8 +13,8 @@ Result = TypeVar("Result", bound="Sized", covariant=True)
 class Task:
     """One piece of work."""
 
-    item: int
-    """What the station is told; small, for it travels."""
+    item: Any
+    """What the station is told, such as the number of a layer; small, for it travels."""
     name: str
     read: int = 0
     """Bytes of its inputs in the memory of the machine that reads them."""
@@ -38,11 +38,11 @@ class Sized(Protocol):
 class Station(Protocol[Result]):
     """Work opened at one place: a thread reads, another computes."""
 
-    def read(self, item: int) -> Any:
+    def read(self, item: Any) -> Any:
         """Bring in the inputs of a task."""
         ...
 
-    def compute(self, item: int, inputs: Any) -> Result:
+    def compute(self, item: Any, inputs: Any) -> Result:
         """Carry out a task on its inputs."""
         ...
 

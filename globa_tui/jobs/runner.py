@@ -40,7 +40,7 @@ def main(argv: list[str] | None = None) -> int:
         elif arguments.kind == "merge":
             _merge(arguments, folder)
         else:
-            _sweep(folder)
+            _sweep(arguments, folder)
     except JobCancelledError:
         return ExitCode.INTERRUPTED
     except Exception as error:
@@ -80,11 +80,11 @@ def _merge(arguments: argparse.Namespace, folder: Path) -> None:
     run_merge(recipe, Path(arguments.out), options, _pauses(), on_start=_stop_on_signal, warn=_log)
 
 
-def _sweep(folder: Path) -> None:
+def _sweep(arguments: argparse.Namespace, folder: Path) -> None:
     from globa_tui.jobs.sweep.job import run_sweep
     from globa_tui.jobs.sweep.settings import read_request
 
-    run_sweep(read_request(folder), on_start=_stop_on_signal)
+    run_sweep(read_request(folder), on_start=_stop_on_signal, engine=_engine(arguments))
 
 
 def _engine(arguments: argparse.Namespace) -> EngineChoice:
@@ -140,7 +140,7 @@ def _parser() -> argparse.ArgumentParser:
     merge.add_argument("--no-check", action="store_true")
     sweep = kinds.add_parser("sweep")
     sweep.add_argument("--run", required=True, help="run whose folder holds the request and the job's status")
-    for each in (analyze, merge):
+    for each in (analyze, merge, sweep):
         each.add_argument("--engine", choices=ENGINES, default="local")
         each.add_argument("--threads", type=int, default=0)
         each.add_argument("--ray-address", default="")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,17 +12,23 @@ import pytest
 import ray
 from ray.cluster_utils import Cluster
 
+from demo import family as demo_family
 from globa_tui.engine.memory import Memory
 from globa_tui.engine.on_ray import ClusterError, RayEngine
 from globa_tui.engine.work import Task
 from globa_tui.jobs.analyze import run_analysis
+from globa_tui.jobs.evaluation.settings import EvaluationSettings
 from globa_tui.jobs.merge import MergeOptions, run_merge
 from globa_tui.jobs.protocol import write_control
 from globa_tui.jobs.reporter import JobCancelledError
-from globa_tui.jobs.settings import AnalysisRequest, EngineChoice, SettingsError
+from globa_tui.jobs.settings import AnalysisRequest, AnalysisSettings, EngineChoice, SettingsError
+from globa_tui.jobs.sweep.job import run_sweep
+from globa_tui.jobs.sweep.measurer import Measurer
+from globa_tui.jobs.sweep.settings import SweepRequest
 from globa_tui.recipe import Recipe
 from store.run import Run
 from tests.engine.on_cluster import Machines, Numbers
+from tests.evaluation.questions import write_text
 from tests.jobs.family import family
 
 pytestmark = [pytest.mark.xdist_group("ray")]
@@ -159,3 +166,28 @@ def test_a_job_on_a_cluster_is_cancelled_and_resumed(cluster, models, tmp_path):
     done = sum(record["status"] == "done" for record in Run.open(asked.store).records())
     assert 1 <= done < 7
     assert run_analysis(asked).computed == 7 - done
+
+
+def test_a_sweep_measures_the_same_and_this_process_alone_writes(cluster, tmp_path, monkeypatch):
+    """Two copies of a run, one swept here, one on the cluster; here nothing is measured for the second."""
+    demo = Path(demo_family.__file__).parent / "models"
+    settings = AnalysisSettings(include=("layers.0.self_attn.q",))
+    sources = tuple(str(demo / name) for name in ("math", "code"))
+    run_analysis(AnalysisRequest(str(demo / "base"), sources, tmp_path / "here.globa", settings))
+    shutil.copytree(tmp_path / "here.globa", tmp_path / "there.globa")
+    write_text(tmp_path / "code.txt", 200)
+    found = {}
+    for name, engine in (("here", "local"), ("there", "ray")):
+        if engine == "ray":
+            monkeypatch.setattr(Measurer, "measure", lambda *_: pytest.fail("measured here"))
+        data = (f"code={tmp_path / 'code.txt'}",)
+        wanted = EvaluationSettings(window=64, generate=False)
+        asked = SweepRequest(tmp_path / f"{name}.globa", data, settings=wanted, test=(f"new={tmp_path / 'code.txt'}",))
+        found[name] = run_sweep(asked, engine=EngineChoice(engine, threads=1))
+    here, there = ({t.candidate.key(): t.values for t in found[name].results.trials} for name in found)
+    assert len(here) == 18
+    assert here == there
+    assert found["here"].results.references == found["there"].results.references
+    assert found["here"].best.candidate == found["there"].best.candidate
+    assert found["there"].test is not None
+    assert len(found["there"].test.trials) == 1

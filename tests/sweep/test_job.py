@@ -45,8 +45,8 @@ CANDIDATES = {
 @pytest.mark.parametrize("keep", [True, False], ids=["kept deltas", "from factors"])
 def test_a_candidate_is_the_merge_written_and_loaded(run, tmp_path, monkeypatch, keep):
     monkeypatch.setattr(models, "_SHARE_OF_MEMORY", 0.25 if keep else 0.0)
-    sweep = Sweep.open(request(run))
-    loaded = sweep._loaded[0]
+    sweep = Sweep(request(run))
+    loaded = sweep.measurer.loaded[0]
     for name, candidate in CANDIDATES.items():
         run_merge(candidate.recipe(str(run)), tmp_path / name)
         wanted = load_model(find_model(str(tmp_path / name)), torch.device("cpu"), torch.float32)[0].state_dict()
@@ -69,11 +69,11 @@ def test_a_candidate_is_the_merge_written_and_loaded(run, tmp_path, monkeypatch,
 
 
 def test_sources_are_shown_as_they_are(run):
-    sweep = Sweep.open(request(run))
+    sweep = Sweep(request(run))
     for name, show in (("code", lambda: sweep.model.show_fine_tuned(1)), ("base", sweep.model.show_base)):
         show()
         wanted = load_model(find_model(str(MODELS / name)), torch.device("cpu"), torch.float32)[0].state_dict()
-        for tensor, value in sweep._loaded[0].state_dict().items():
+        for tensor, value in sweep.measurer.loaded[0].state_dict().items():
             assert torch.equal(value, wanted[tensor]), (name, tensor)
 
 
@@ -92,7 +92,7 @@ def test_a_sweep_stops_goes_on_and_is_known(run, monkeypatch):
 
     with pytest.raises(JobCancelledError):
         run_sweep(asked, on_start=stop_at_the_fifth)
-    before = Sweep.open(asked).tuning.results
+    before = Sweep(asked).tuning.results
     assert (len(before.references), len(before.trials)) == (3, 2)
     assert read_request(run) == asked
     outcome = run_sweep(asked)
@@ -143,4 +143,4 @@ def test_a_run_without_factors_is_refused(tmp_path):
     asked = AnalysisRequest(str(MODELS / "base"), (str(MODELS / "math"),) * 2, tmp_path / "r.globa", settings)
     run_analysis(asked)
     with pytest.raises(UsageError, match="without --no-factors"):
-        Sweep.open(SweepRequest(asked.store, (str(write_text(tmp_path / "c.txt", 100)),)))
+        Sweep(SweepRequest(asked.store, (str(write_text(tmp_path / "c.txt", 100)),)))

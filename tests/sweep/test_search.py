@@ -20,16 +20,20 @@ def request(**values: object) -> SweepRequest:
     return SweepRequest(Path("run.globa"), ("a.txt",), **values)  # type: ignore[arg-type]
 
 
-def play(asked: SweepRequest, score, known=None, eta=(0.95, 0.8)):  # noqa: ANN001
+def play(asked: SweepRequest, score, known=None, eta=(0.95, 0.8), together=1):  # noqa: ANN001
     """All candidates of a search, each with its reason and score."""
-    search = start_search(asked, eta, known or {})
+    return [item for wave in waves(asked, score, known, eta, together) for item in wave]
+
+
+def waves(asked: SweepRequest, score, known=None, eta=(0.95, 0.8), together=1):  # noqa: ANN001
+    """The same, those that were asked for together in a list."""
+    search = start_search(asked, eta, known or {}, together)
     found = []
-    proposal = next(search)
+    wave = next(search)
     while True:
-        value = score(proposal.candidate)
-        found.append((proposal.candidate, proposal.why, value))
+        found.append([(one.candidate, one.why, score(one.candidate)) for one in wave])
         try:
-            proposal = search.send(value)
+            wave = search.send([value for _, _, value in found[-1]])
         except StopIteration:
             return found
 
@@ -97,6 +101,19 @@ def test_tpe_learns_and_goes_on_from_what_is_known() -> None:
     more = play(request(search="tpe", trials=5), score, known)
     assert all(why == "tpe" for _, why, _ in more)
     assert play(request(search="tpe", trials=12), score) == found[:12], "seeded"
+
+
+def test_what_does_not_depend_on_scores_is_asked_for_together() -> None:
+    def score(candidate: Candidate) -> float:
+        return -sum((value - 0.35) ** 2 for value in candidate.coefficients.values())
+
+    assert [len(wave) for wave in waves(request(), score)] == [8, 5, 5]
+    assert [len(wave) for wave in waves(request(search="grid", grid=("A=0,1", "B=0,1")), score)] == [4]
+    at_once = waves(request(search="tpe", trials=22), score, together=5)
+    assert [len(wave) for wave in at_once] == [5, 5, 5, 5, 2]
+    keys = [candidate.key() for wave in at_once for candidate, _, _ in wave]
+    assert len(set(keys)) == 22, "those that are open are kept apart"
+    assert waves(request(search="tpe", trials=3), score, together=5)[0][0][1].startswith("start")
 
 
 def test_a_space_leads_there_and_back() -> None:

@@ -20,9 +20,10 @@ from globa_tui.jobs.drift import distance
 from globa_tui.jobs.progress import Listener
 from globa_tui.jobs.reporter import Reporter
 from globa_tui.jobs.sources import sources_of
+from globa_tui.jobs.sweep.bench import Bench
 from globa_tui.jobs.sweep.candidate import Candidate
-from globa_tui.jobs.sweep.job import Counter, Sweep
-from globa_tui.jobs.sweep.judge import Bench
+from globa_tui.jobs.sweep.counter import Counter
+from globa_tui.jobs.sweep.job import Sweep
 from globa_tui.jobs.sweep.search import TWO_STAGE_TRIALS, two_stage
 from globa_tui.presets import DEFAULT_PRESET, merge_preset
 from globa_tui.recipe import Recipe
@@ -60,7 +61,7 @@ def run_compare(
     require_alone(run, "compare")
     with Reporter("compare", run, listener) as reporter:
         on_start(reporter)
-        outcome = _Comparing(request, Sweep.open(request.sweep), reporter).run()
+        outcome = _Comparing(request, Sweep(request.sweep), reporter).run()
         score = outcome.tuning.score(outcome.winner)
         reporter.complete(f"best: {outcome.winner.method} ({outcome.winner.setting}) at {score:.3f}")
         return outcome
@@ -74,7 +75,7 @@ class _Comparing:
         self.counter = Counter(reporter)
         tasks = sweep.tasks
         self.entries = [entry for method in METHODS for entry in entries(method, request.budget, tasks)]
-        base, self.fine_tuned = sources_of(sweep.run_manifest)
+        base, self.fine_tuned = sources_of(sweep.measurer.manifest)
         self.base = request.sweep.base or base
         self.fine_tuned = request.sweep.fine_tuned or self.fine_tuned
 
@@ -107,12 +108,14 @@ class _Comparing:
     def _search(self) -> Candidate:
         """The best GLOBA candidate: of the paper's two stages, and of any sweep that was made on the same data."""
         search = two_stage()
-        proposal = next(search)
+        wave = next(search)
         while True:
-            tick = self.counter.start(f"globa: {proposal.candidate}")
-            score = self.sweep.tuning.judge(proposal, "two-stage", tick).score
+            scores = [
+                self.sweep.tuning.judge(one, "two-stage", self.counter.start(f"globa: {one.candidate}")).score
+                for one in wave
+            ]
             try:
-                proposal = search.send(score)
+                wave = search.send(scores)
             except StopIteration:
                 break
         best = self.sweep.tuning.results.best
@@ -127,7 +130,7 @@ class _Comparing:
         return Comparison(results.tasks, references, self.request.sweep.score, lines)
 
     def _globa(self, bench: Bench, setting: str, candidate: Candidate) -> Line:
-        recipe = candidate.recipe(str(self.request.sweep.run), self.sweep.run_manifest)
+        recipe = candidate.recipe(str(self.request.sweep.run), self.sweep.measurer.manifest)
         return self._line(bench, "globa", setting, recipe, lambda: self._show(candidate))
 
     def _show(self, candidate: Candidate) -> None:
@@ -139,7 +142,7 @@ class _Comparing:
         recipe = Recipe(base=self.base, fine_tuned=self.fine_tuned, method=entry.method, params=params)
 
         def show() -> None:
-            show_method(self.sweep.model, self.sweep.plan.index, recipe, self.sweep.device)
+            show_method(self.sweep.model, self.sweep.plan.index, recipe, self.sweep.measurer.device)
 
         return self._line(bench, entry.method, entry.label, recipe, show)
 
@@ -149,7 +152,7 @@ class _Comparing:
         tick = self.counter.start(f"{method}: {setting}")
         if known is not None:
             return dataclasses.replace(known, setting=setting)
-        with Peak(self.sweep.device) as peak:
+        with Peak(self.sweep.measurer.device) as peak:
             start = time.process_time()
             show()
             seconds = time.process_time() - start
@@ -163,7 +166,7 @@ class _Comparing:
     def _drift(self) -> tuple[str, float]:
         """The tensor that moved farthest from the base, relative to its norm."""
         farthest = ("", 0.0)
-        for values in layer_values(self.sweep.plan.index, self.sweep.device):
+        for values in layer_values(self.sweep.plan.index, self.sweep.measurer.device):
             base = values.whole()[0]
             size = distance(base)
             moved = distance(self.sweep.model.shown(values.layer), base) / size if size else 0.0

@@ -55,7 +55,7 @@ class SweepModel:
     """
 
     def __init__(self, plan: MergePlan, model: Any, device: torch.device) -> None:
-        run = _with_factors(plan)
+        run = run_with_factors(plan)
         self._plan, self._model, self._device = plan, model, device
         settings = AnalysisSettings.from_dict(run.manifest["settings"]).for_tasks(len(plan.index.fine_tuned))
         self.eta = settings.eta
@@ -168,7 +168,7 @@ class SweepModel:
         return found
 
 
-def _with_factors(plan: MergePlan) -> Run:
+def run_with_factors(plan: MergePlan) -> Run:
     """The run of a plan, when candidates can be built from it."""
     run = plan.run
     if run is None or not run.manifest["settings"].get("factors", False):

@@ -14,8 +14,8 @@ from globa_tui.jobs.sweep.settings import SweepRequest
 from globa_tui.presets import MERGE_PRESETS
 from globa_tui.values import parse_numbers
 
-Searching = Generator[Proposal, float, None]
-"""Yields proposals, and is sent the score of each."""
+Searching = Generator[Sequence[Proposal], Sequence[float], None]
+"""Yields proposals that do not depend on each other's scores, and is sent these scores."""
 
 MOST_GRID = 10_000
 TWO_STAGE_TRIALS = 18
@@ -26,13 +26,26 @@ _LEAST_ETA = 0.5
 
 
 def start_search(
-    request: SweepRequest, eta: Sequence[float], known: Mapping[str, tuple[Candidate, float]]
+    request: SweepRequest,
+    eta: Sequence[float],
+    known: Mapping[str, tuple[Candidate, float]],
+    together: int = 1,
 ) -> Searching:
-    """The search of a request; `eta` is the run's, `known` what was measured before, by key."""
+    """The search of a request.
+
+    Parameters
+    ----------
+    eta
+        The run's.
+    known
+        What was measured before, by key.
+    together
+        Candidates that are measured at a time; tpe asks for so many before it learns from them.
+    """
     if request.search == "grid":
         return grid(request.grid, len(eta))
     if request.search == "tpe":
-        return tpe(request, eta, known)
+        return tpe(request, eta, known, together)
     return two_stage()
 
 
@@ -55,20 +68,20 @@ def two_stage() -> Searching:
     GLOBA, appendix, "Parameter Tuning Methodology" and Table 3. The paper weighs two scores by eye; this goes by their
     harmonic mean.
     """
-    nothing = yield _on_top({}, "C1 alone")
-    alone = {}
-    for pattern in PATTERNS[1:]:
-        alone[pattern] = yield _on_top({pattern: 1.0}, f"stage 1: {pattern} alone")
-    yield _on_top(dict.fromkeys(PATTERNS[1:], 1.0), "stage 1: all patterns")
+    nothing, *each = yield [
+        _on_top({}, "C1 alone"),
+        *(_on_top({pattern: 1.0}, f"stage 1: {pattern} alone") for pattern in PATTERNS[1:]),
+        _on_top(dict.fromkeys(PATTERNS[1:], 1.0), "stage 1: all patterns"),
+    ]
+    alone = dict(zip(PATTERNS[1:], each, strict=False))
     chosen = [pattern for pattern in _BENEFICIAL if alone[pattern] >= nothing] or list(_BENEFICIAL)
-    best, base = -1.0, dict.fromkeys(chosen, 1.0)
-    for scale in _STAGE_1:
-        values = dict.fromkeys(chosen, scale)
-        score = yield _on_top(values, f"stage 1: {'+'.join(chosen)} at {scale:g}")
-        if score > best:
-            best, base = score, values
-    for scale in _STAGE_2:
-        yield _on_top({**base, "D-": scale}, f"stage 2: D- at {scale:g}")
+    scaled = [dict.fromkeys(chosen, scale) for scale in _STAGE_1]
+    scores = yield [
+        _on_top(values, f"stage 1: {'+'.join(chosen)} at {scale:g}")
+        for values, scale in zip(scaled, _STAGE_1, strict=True)
+    ]
+    base = scaled[max(range(len(scaled)), key=lambda place: scores[place])]
+    yield [_on_top({**base, "D-": scale}, f"stage 2: D- at {scale:g}") for scale in _STAGE_2]
 
 
 def _on_top(values: Mapping[str, float], why: str) -> Proposal:
@@ -77,8 +90,7 @@ def _on_top(values: Mapping[str, float], why: str) -> Proposal:
 
 def grid(axes: Sequence[str], tasks: int) -> Searching:
     """Every combination of the values on the axes; a pattern on no axis is at 1."""
-    for candidate in _grid_candidates(axes, tasks):
-        yield Proposal(candidate, "grid")
+    yield [Proposal(candidate, "grid") for candidate in _grid_candidates(axes, tasks)]
 
 
 def _grid_candidates(axes: Sequence[str], tasks: int) -> list[Candidate]:
@@ -173,7 +185,9 @@ class Space:
         return point if inside else None
 
 
-def tpe(request: SweepRequest, eta: Sequence[float], known: Mapping[str, tuple[Candidate, float]]) -> Searching:
+def tpe(
+    request: SweepRequest, eta: Sequence[float], known: Mapping[str, tuple[Candidate, float]], together: int = 1
+) -> Searching:
     """Tree-structured Parzen estimation over all coefficients, by Optuna.
 
     It starts from the published presets and uniform scalings, and learns from everything measured before on the same
@@ -183,28 +197,40 @@ def tpe(request: SweepRequest, eta: Sequence[float], known: Mapping[str, tuple[C
     ----------
     J. Bergstra et al., Algorithms for Hyper-Parameter Optimization (NeurIPS 2011); Optuna's multivariate sampler.
     """
-    optuna = _optuna()
     space = Space(request, eta)
+    study, ranges = _study(space, request.seed, known, lies=together > 1)
+    starts = [(c, f"start: {name}") for name, c in _starts(space) if c.key() not in known][: request.trials]
+    waiting = [(candidate, why, space.point(candidate)) for candidate, why in starts]
+    for first in range(0, request.trials, together):
+        asked = []
+        for _ in range(min(together, request.trials - first)):
+            candidate, why, point = waiting.pop(0) if waiting else (None, "tpe", None)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                if point is not None:
+                    study.enqueue_trial(point)
+                trial = study.ask(ranges)
+            asked.append((trial, Proposal(candidate or space.candidate(trial.params), why)))
+        scores = yield [proposal for _, proposal in asked]
+        for (trial, _), score in zip(asked, scores, strict=True):
+            study.tell(trial, score)
+
+
+def _study(
+    space: Space, seed: int, known: Mapping[str, tuple[Candidate, float]], *, lies: bool
+) -> tuple[Any, Mapping[str, Any]]:
+    """A study of Optuna that knows what was measured, and its parameters; `lies` keeps open trials apart."""
+    optuna = _optuna()
     ranges = {name: optuna.distributions.FloatDistribution(low, high) for name, (low, high) in space.ranges.items()}
-    points = [(space.point(candidate), score) for candidate, score in known.values()]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        sampler = optuna.samplers.TPESampler(seed=request.seed + len(known), multivariate=True)
+        sampler = optuna.samplers.TPESampler(seed=seed + len(known), multivariate=True, constant_liar=lies)
         study = optuna.create_study(direction="maximize", sampler=sampler)
-        for point, score in points:
+        for candidate, score in known.values():
+            point = space.point(candidate)
             if point is not None:
                 study.add_trial(optuna.trial.create_trial(params=point, distributions=ranges, value=score))
-    starts = [(c, f"start: {name}") for name, c in _starts(space) if c.key() not in known]
-    for number in range(request.trials):
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            if number < len(starts):
-                point = space.point(starts[number][0])
-                study.enqueue_trial(point)
-            trial = study.ask(ranges)
-        candidate, why = starts[number] if number < len(starts) else (space.candidate(trial.params), "tpe")
-        score = yield Proposal(candidate, why)
-        study.tell(trial, score)
+    return study, ranges
 
 
 def _starts(space: Space) -> list[tuple[str, Candidate]]:
