@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
-import typer
-
+from globa_tui.cli import measure_options as own
 from globa_tui.cli import options as opt
-from globa_tui.cli.evaluate import BatchOption, DtypeOption, LimitOption, WindowOption
-from globa_tui.cli.sweep import MetricOption, ScoreOption, SweepDataOption, TestOption, absolute_data, metrics_of
+from globa_tui.cli.measuring import absolute_data, in_background, in_foreground, metrics_of, write_recipe
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
     from globa_tui.cli.tables import Table
     from globa_tui.jobs.compare.job import CompareOutcome
     from globa_tui.jobs.compare.results import Comparison, Line
-    from globa_tui.jobs.compare.settings import CompareRequest
+    from globa_tui.jobs.progress import Listener
+    from globa_tui.jobs.reporter import Reporter
 
 EXAMPLE = """
 globa-tui compare math-code --data math=tune.jsonl --data code=tune.txt --test math=test.jsonl --test code=test.txt
@@ -24,32 +25,20 @@ globa-tui compare ./base ./ft1 ./ft2 --store math-code --data tune.jsonl --budge
 
 
 def compare(
-    sources: Annotated[
-        list[str],
-        typer.Argument(
-            metavar="RUN | BASE FT1 FT2",
-            show_default=False,
-            help="An analysis, or the base and its fine-tunes, which are analysed into --store first.",
-        ),
-    ],
-    data: SweepDataOption,
-    store: Annotated[
-        str | None, typer.Option("--store", metavar="RUN", help="Run folder for BASE FT1 FT2, new or to be resumed.")
-    ] = None,
-    metric: MetricOption = None,
-    score: ScoreOption = "share",
-    test: TestOption = None,
-    budget: Annotated[
-        int, typer.Option("--budget", metavar="N", help="Settings to try of every method, its defaults among them.")
-    ] = 4,
-    recipe: Annotated[
-        Path | None, typer.Option("--recipe", metavar="FILE", help="Write the winner's recipe here.")
-    ] = None,
-    window: WindowOption = 1024,
-    limit: LimitOption = None,
-    dtype: DtypeOption = "auto",
-    batch_tokens: BatchOption = 4096,
+    sources: own.CompareSources,
+    data: own.SweepDataOption,
+    store: own.CompareStoreOption = None,
+    metric: own.MetricOption = None,
+    score: own.ScoreOption = "share",
+    test: own.TestOption = None,
+    budget: own.BudgetOption = 4,
+    recipe: own.RecipeOption = None,
+    window: own.WindowOption = 1024,
+    limit: own.LimitOption = None,
+    dtype: own.DtypeOption = "auto",
+    batch_tokens: own.BatchOption = 4096,
     device: opt.DeviceOption = "auto",
+    background: own.BackgroundOption = False,
     quiet: opt.QuietOption = False,
     as_json: opt.JsonOption = False,
 ) -> None:
@@ -57,35 +46,35 @@ def compare(
 
     Each at its defaults and at its best over a small budget: what it keeps of every task, and what it costs.
     """
-    from globa_tui.jobs.compare.settings import CompareRequest
+    from globa_tui.jobs.compare.settings import CompareRequest, write_request
     from globa_tui.jobs.evaluation.settings import EvaluationSettings
     from globa_tui.jobs.sweep.settings import SweepRequest
 
-    settings = EvaluationSettings(
-        window=window, limit=limit, generate=False, dtype=dtype, device=device, batch_tokens=batch_tokens
-    )
-    run = _run_of(sources, store, device, quiet=quiet)
     sweep = SweepRequest(
-        run=run,
+        run=_run_of(sources, store, device, quiet=quiet),
         data=tuple(map(absolute_data, data)),
         metrics=metrics_of(metric),
         score=score,  # type: ignore[arg-type]
         test=tuple(map(absolute_data, test or ())),
-        settings=settings,
+        settings=EvaluationSettings(
+            window=window, limit=limit, generate=False, dtype=dtype, device=device, batch_tokens=batch_tokens
+        ),
     )
-    outcome = _run(CompareRequest(sweep, budget), quiet=quiet)
-    if recipe is not None:
-        from store.files import write_atomic
+    request = CompareRequest(sweep, budget)
+    if background:
+        write_request(request)
+        in_background("compare", ["--run", str(sweep.run)], sweep.run)
+        return
 
-        write_atomic(recipe, outcome.recipe.to_yaml().encode())
-    if as_json:
-        import json
+    def work(listener: Listener, watch: Callable[[Reporter], None]) -> CompareOutcome:
+        from globa_tui.jobs.compare.job import run_compare
 
-        from globa_tui.cli.layers import finite
+        return run_compare(request, listener, watch)
 
-        print(json.dumps(finite(document(outcome)), allow_nan=False))
-    else:
-        _print(outcome, recipe)
+    kept = f"; what was measured is kept in {sweep.run}; the same command goes on"
+    outcome = in_foreground(work, "comparing", "merges", kept, quiet=quiet)
+    write_recipe(recipe, outcome.recipe)
+    _print(outcome, recipe, as_json=as_json)
 
 
 def _run_of(sources: list[str], store: str | None, device: str, *, quiet: bool) -> Path:
@@ -108,23 +97,14 @@ def _run_of(sources: list[str], store: str | None, device: str, *, quiet: bool) 
     return run
 
 
-def _run(request: CompareRequest, *, quiet: bool) -> CompareOutcome:
-    from globa_tui.cli.progress import display
-    from globa_tui.cli.signals import stopping_on_term
-    from globa_tui.diagnostics import Interrupted
-    from globa_tui.jobs.reporter import JobCancelledError
+def _print(outcome: CompareOutcome, recipe: Path | None, *, as_json: bool) -> None:
+    if as_json:
+        import json
 
-    try:
-        from globa_tui.jobs.compare.job import run_compare
+        from globa_tui.cli.layers import finite
 
-        with display("comparing", quiet=quiet, things="merges") as shown, stopping_on_term() as watch:
-            return run_compare(request, shown.follow, watch)
-    except (KeyboardInterrupt, JobCancelledError):
-        msg = f"interrupted; what was measured is kept in {request.sweep.run}; the same command goes on"
-        raise Interrupted(msg) from None
-
-
-def _print(outcome: CompareOutcome, recipe: Path | None) -> None:
+        print(json.dumps(finite(document(outcome)), allow_nan=False))
+        return
     from globa_tui.cli.tables import show_table
     from globa_tui.diagnostics import printable, say
 

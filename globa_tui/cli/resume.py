@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING
 from globa_tui.cli import options as opt
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from globa_tui.jobs.protocol import Kind
     from globa_tui.jobs.settings import AnalysisRequest, EngineChoice
     from store.run import Run
 
@@ -26,7 +29,7 @@ def resume(
 ) -> None:
     """Go on with RUN in the background. A paused job wakes; one that ended starts again where it stopped.
 
-    Where and with how many threads is said anew; an analysis that starts again takes it from here.
+    Where and with how many threads is said anew; an analysis or a sweep that starts again takes it from here.
     """
     from globa_tui.cli.control import ask, running
     from globa_tui.diagnostics import say
@@ -37,7 +40,7 @@ def resume(
     if running(path):
         ask(run, "resume", "goes on")
         return
-    if _sweep_again(path):
+    if _measuring_again(path, place):
         return
     opened = Run.open(path)
     states = [record["status"] for record in opened.records()]
@@ -50,20 +53,22 @@ def resume(
     say(f"{path}: analysis of {left} layers started (process {status.pid}); see `globa-tui status {run}`")
 
 
-def _sweep_again(path: Path) -> bool:
-    """Start the last sweep again when it ended before its end."""
-    from globa_tui.diagnostics import say
-    from globa_tui.jobs import client
+def _measuring_again(path: Path, place: EngineChoice) -> bool:
+    """Start the last sweep or comparison again when it ended before its end."""
+    from globa_tui.cli.measuring import in_background
+    from globa_tui.jobs.compare.settings import read_request as comparison
     from globa_tui.jobs.protocol import read_status
-    from globa_tui.jobs.sweep.settings import read_request
+    from globa_tui.jobs.sweep.settings import read_request as sweep
 
-    last = read_status(path, "sweep")
-    if last is None or last.state == "complete":
-        return False
-    read_request(path)
-    status = client.wait_started(client.start("sweep", ["--run", str(path)], path), path, "sweep")
-    say(f"{path}: the sweep goes on (process {status.pid}); see `globa-tui status {path}`")
-    return True
+    kinds: tuple[tuple[Kind, Callable[[Path], object]], ...] = (("sweep", sweep), ("compare", comparison))
+    for kind, read in kinds:
+        last = read_status(path, kind)
+        if last is not None and last.state != "complete":
+            read(path)
+            where = place.argv() if kind == "sweep" else []
+            in_background(kind, ["--run", str(path), *where], path)
+            return True
+    return False
 
 
 def request_of(run: Run, engine: EngineChoice, *, download: bool = False) -> AnalysisRequest:

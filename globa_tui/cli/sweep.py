@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
-import typer
-
+from globa_tui.cli import measure_options as own
 from globa_tui.cli import options as opt
-from globa_tui.cli.evaluate import BatchOption, DtypeOption, LimitOption, WindowOption
+from globa_tui.cli.measuring import absolute_data, in_background, in_foreground, metrics_of, write_recipe
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
     from globa_tui.cli.tables import Table
-    from globa_tui.jobs.settings import EngineChoice
+    from globa_tui.jobs.progress import Listener
+    from globa_tui.jobs.reporter import Reporter
     from globa_tui.jobs.sweep.job import SweepOutcome
     from globa_tui.jobs.sweep.results import SweepResults, Trial
-    from globa_tui.jobs.sweep.settings import SweepRequest
 
 EXAMPLE = """
 globa-tui sweep math-code --data math=tune.jsonl --data code=tune.txt --recipe best.yaml
@@ -24,79 +25,35 @@ globa-tui sweep math-code --data tune.jsonl --search grid --grid 'D-=0,0.8,1.2' 
 globa-tui sweep math-code --data tune.jsonl --engine ray --ray-address auto
 """
 
-SweepDataOption = Annotated[
-    list[str],
-    typer.Option("--data", metavar="[NAME=]FILE", help="A task: text or JSONL, as `evaluate` takes it. Repeatable."),
-]
-MetricOption = Annotated[
-    list[str] | None,
-    typer.Option("--metric", metavar="TASK=METRIC", help="Judge a task by another metric of its data. Repeatable."),
-]
-ScoreOption = Annotated[
-    str,
-    typer.Option(
-        "--score",
-        metavar="NAME",
-        help="share (of the best fine-tune's performance) or gain (of its gain over the base).",
-    ),
-]
-TestOption = Annotated[
-    list[str] | None,
-    typer.Option("--test", metavar="[NAME=]FILE", help="Measure the winner on data the search never saw. Repeatable."),
-]
-
 
 def sweep(
     run: opt.RunArgument,
-    data: SweepDataOption,
-    search: Annotated[
-        str, typer.Option("--search", metavar="NAME", help="two-stage (the paper's), grid or tpe.")
-    ] = "two-stage",
-    trials: Annotated[int, typer.Option("--trials", metavar="N", help="Candidates that tpe tries in all.")] = 60,
-    grid: Annotated[
-        list[str] | None,
-        typer.Option("--grid", metavar="AXIS", help="'D-=0,1.2', 'mlp:A=0,1', 'eta=0.7,0.9' or 'skip=0.5,1'."),
-    ] = None,
-    part: Annotated[
-        list[str] | None,
-        typer.Option("--part", metavar="TARGET", help="tpe: own coefficients for mlp, q_proj, 'blocks 0-7' ..."),
-    ] = None,
-    coefficient_range: Annotated[
-        str, typer.Option("--range", metavar="LOW,HIGH", help="tpe: range of the coefficients.")
-    ] = "0,1.5",
-    eta: Annotated[
-        bool, typer.Option("--eta", help="tpe: search each eta too, from 0.5 up to the run's.", show_default=False)
-    ] = False,
-    skip_weights: Annotated[
-        bool,
-        typer.Option("--skip-weights", help="tpe: search the weights of what was not analysed.", show_default=False),
-    ] = False,
-    metric: MetricOption = None,
-    score: ScoreOption = "share",
-    test: TestOption = None,
-    recipe: Annotated[
-        Path | None, typer.Option("--recipe", metavar="FILE", help="Write the winner's recipe here too.")
-    ] = None,
-    top: Annotated[int, typer.Option("--top", metavar="N", help="Candidates to print, the best first.")] = 10,
-    seed: Annotated[int, typer.Option("--seed", metavar="N", help="Seed of tpe.")] = 0,
-    window: WindowOption = 1024,
-    limit: LimitOption = None,
-    max_new_tokens: Annotated[
-        int, typer.Option("--max-new-tokens", metavar="N", help="Most tokens of a generated answer.")
-    ] = 256,
-    dtype: DtypeOption = "auto",
-    batch_tokens: BatchOption = 4096,
+    data: own.SweepDataOption,
+    search: own.SearchOption = "two-stage",
+    trials: own.TrialsOption = 60,
+    grid: own.GridOption = None,
+    part: own.PartOption = None,
+    coefficient_range: own.RangeOption = "0,1.5",
+    eta: own.EtaOption = False,
+    skip_weights: own.SkipOption = False,
+    metric: own.MetricOption = None,
+    score: own.ScoreOption = "share",
+    test: own.TestOption = None,
+    recipe: own.RecipeOption = None,
+    top: own.TopOption = 10,
+    seed: own.SeedOption = 0,
+    window: own.WindowOption = 1024,
+    limit: own.LimitOption = None,
+    max_new_tokens: own.MaxNewTokensOption = 256,
+    dtype: own.DtypeOption = "auto",
+    batch_tokens: own.BatchOption = 4096,
     device: opt.DeviceOption = "auto",
     engine: opt.EngineOption = "local",
     threads: opt.ThreadsOption = 0,
     ray_address: opt.RayAddressOption = None,
-    base: Annotated[
-        str | None, typer.Option("--base", metavar="BASE", help="Where the base of RUN is now, if it has moved.")
-    ] = None,
-    fine_tuned: Annotated[
-        list[str] | None,
-        typer.Option("--fine-tuned", metavar="FT", help="Where a fine-tune of RUN is now; all of them, in order."),
-    ] = None,
+    base: own.BaseOption = None,
+    fine_tuned: own.FineTunedOption = None,
+    background: own.BackgroundOption = False,
     quiet: opt.QuietOption = False,
     as_json: opt.JsonOption = False,
 ) -> None:
@@ -106,18 +63,9 @@ def sweep(
     The score is the harmonic mean over the tasks of the share of the best fine-tune's performance, or gain.
     """
     from globa_tui.jobs.evaluation.settings import EvaluationSettings
-    from globa_tui.jobs.sweep.settings import SweepRequest
+    from globa_tui.jobs.sweep.settings import SweepRequest, write_request
 
     low, high = _range(coefficient_range)
-    settings = EvaluationSettings(
-        window=window,
-        limit=limit,
-        max_new_tokens=max_new_tokens,
-        generate=False,
-        dtype=dtype,
-        device=device,
-        batch_tokens=batch_tokens,
-    )
     request = SweepRequest(
         run=opt.run_path(run).absolute(),
         data=tuple(map(absolute_data, data)),
@@ -133,21 +81,27 @@ def sweep(
         score=score,  # type: ignore[arg-type]
         test=tuple(map(absolute_data, test or ())),
         seed=seed,
-        settings=settings,
+        settings=EvaluationSettings(
+            window, limit, max_new_tokens, False, dtype, device=device, batch_tokens=batch_tokens
+        ),
         base=base,
         fine_tuned=tuple(fine_tuned or ()),
     )
-    outcome = _run(request, opt.engine_choice(engine, threads, ray_address), quiet=quiet)
-    if recipe is not None:
-        from store.files import write_atomic
+    place = opt.engine_choice(engine, threads, ray_address)
+    if background:
+        write_request(request)
+        in_background("sweep", ["--run", str(request.run), *place.argv()], request.run)
+        return
 
-        write_atomic(recipe, outcome.recipe.to_yaml().encode())
-    if as_json:
-        import json
+    def work(listener: Listener, watch: Callable[[Reporter], None]) -> SweepOutcome:
+        from globa_tui.jobs.sweep.job import run_sweep
 
-        print(json.dumps(document(outcome), allow_nan=False))
-    else:
-        _print(outcome, top, recipe)
+        return run_sweep(request, listener, watch, place)
+
+    kept = f"; what was measured is kept in {request.run}; the same command goes on"
+    outcome = in_foreground(work, "sweeping", "candidates", kept, quiet=quiet)
+    write_recipe(recipe, outcome.recipe)
+    _print(outcome, top, recipe, as_json=as_json)
 
 
 def _range(text: str) -> tuple[float, float]:
@@ -161,46 +115,12 @@ def _range(text: str) -> tuple[float, float]:
     return values[0], values[1]
 
 
-def metrics_of(words: list[str] | None) -> dict[str, str]:
-    """Metric by task from ``TASK=METRIC``."""
-    from globa_tui.diagnostics import UsageError
+def _print(outcome: SweepOutcome, top: int, recipe: Path | None, *, as_json: bool) -> None:
+    if as_json:
+        import json
 
-    found = {}
-    for word in words or ():
-        task, sign, metric = word.partition("=")
-        if not (task and sign and metric):
-            msg = f"--metric {word!r} is not TASK=METRIC, such as math=answer_bits_per_byte"
-            raise UsageError(msg)
-        found[task] = metric
-    return found
-
-
-def absolute_data(word: str) -> str:
-    """The same file under a name that means the same from any folder, for a sweep is resumed from anywhere."""
-    from globa_tui.jobs.evaluation.data import split_name
-
-    name, path = split_name(word)
-    return f"{name}={path.absolute()}"
-
-
-def _run(request: SweepRequest, engine: EngineChoice, *, quiet: bool) -> SweepOutcome:
-    from globa_tui.cli.progress import display
-    from globa_tui.cli.signals import stopping_on_term
-    from globa_tui.diagnostics import Interrupted
-    from globa_tui.jobs.reporter import JobCancelledError
-
-    try:
-        # Loading torch takes seconds, in which ctrl-C is as likely as later.
-        from globa_tui.jobs.sweep.job import run_sweep
-
-        with display("sweeping", quiet=quiet, things="candidates") as shown, stopping_on_term() as watch:
-            return run_sweep(request, shown.follow, watch, engine)
-    except (KeyboardInterrupt, JobCancelledError):
-        msg = f"interrupted; what was measured is kept in {request.run}; the same command goes on"
-        raise Interrupted(msg) from None
-
-
-def _print(outcome: SweepOutcome, top: int, recipe: Path | None) -> None:
+        print(json.dumps(document(outcome), allow_nan=False))
+        return
     from globa_tui.cli.tables import show_table
     from globa_tui.diagnostics import printable, say
     from globa_tui.jobs.sweep.results import by_score

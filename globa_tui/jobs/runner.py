@@ -1,4 +1,4 @@
-"""The job process: ``python -m globa_tui.jobs.runner analyze|merge|sweep …``; `globa_tui.jobs.client` starts it."""
+"""The job process: ``python -m globa_tui.jobs.runner KIND …``; `globa_tui.jobs.client` starts it."""
 
 from __future__ import annotations
 
@@ -39,6 +39,10 @@ def main(argv: list[str] | None = None) -> int:
             _analyze(arguments)
         elif arguments.kind == "merge":
             _merge(arguments, folder)
+        elif arguments.kind == "evaluate":
+            _evaluate(arguments)
+        elif arguments.kind == "compare":
+            _compare(folder)
         else:
             _sweep(arguments, folder)
     except JobCancelledError:
@@ -78,6 +82,20 @@ def _merge(arguments: argparse.Namespace, folder: Path) -> None:
     )
     recipe = Recipe.read(Path(arguments.recipe))
     run_merge(recipe, Path(arguments.out), options, _pauses(), on_start=_stop_on_signal, warn=_log)
+
+
+def _evaluate(arguments: argparse.Namespace) -> None:
+    from globa_tui.jobs.evaluation.job import run_evaluation
+    from globa_tui.jobs.evaluation.settings import EvaluationRequest
+
+    run_evaluation(EvaluationRequest.from_json(arguments.request), on_start=_stop_on_signal)
+
+
+def _compare(folder: Path) -> None:
+    from globa_tui.jobs.compare.job import run_compare
+    from globa_tui.jobs.compare.settings import read_request
+
+    run_compare(read_request(folder), on_start=_stop_on_signal)
 
 
 def _sweep(arguments: argparse.Namespace, folder: Path) -> None:
@@ -140,6 +158,11 @@ def _parser() -> argparse.ArgumentParser:
     merge.add_argument("--no-check", action="store_true")
     sweep = kinds.add_parser("sweep")
     sweep.add_argument("--run", required=True, help="run whose folder holds the request and the job's status")
+    compare = kinds.add_parser("compare")
+    compare.add_argument("--run", required=True, help="run whose folder holds the request and the job's status")
+    evaluate = kinds.add_parser("evaluate")
+    evaluate.add_argument("--run", required=True, help="run whose folder holds the results and the job's status")
+    evaluate.add_argument("--request", required=True, help="the request as JSON")
     for each in (analyze, merge, sweep):
         each.add_argument("--engine", choices=ENGINES, default="local")
         each.add_argument("--threads", type=int, default=0)

@@ -14,7 +14,7 @@ from globa_tui.jobs.client import require_alone
 from globa_tui.jobs.compare.grids import Entry, entries
 from globa_tui.jobs.compare.peak import Peak
 from globa_tui.jobs.compare.results import Comparison, Line
-from globa_tui.jobs.compare.settings import CompareRequest
+from globa_tui.jobs.compare.settings import COMPARISONS, CompareRequest, write_request
 from globa_tui.jobs.compare.shown import layer_values, show_method
 from globa_tui.jobs.drift import distance
 from globa_tui.jobs.progress import Listener
@@ -28,8 +28,6 @@ from globa_tui.jobs.sweep.search import TWO_STAGE_TRIALS, two_stage
 from globa_tui.presets import DEFAULT_PRESET, merge_preset
 from globa_tui.recipe import Recipe
 from store.run.journal import append_journal, read_journal
-
-COMPARISONS = "compare"
 
 
 @dataclass(frozen=True)
@@ -61,6 +59,7 @@ def run_compare(
     require_alone(run, "compare")
     with Reporter("compare", run, listener) as reporter:
         on_start(reporter)
+        write_request(request)
         outcome = _Comparing(request, Sweep(request.sweep), reporter).run()
         score = outcome.tuning.score(outcome.winner)
         reporter.complete(f"best: {outcome.winner.method} ({outcome.winner.setting}) at {score:.3f}")

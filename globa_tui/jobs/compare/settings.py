@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
 from dataclasses import dataclass
+from pathlib import Path
 
 from globa_tui.jobs.settings import SettingsError
-from globa_tui.jobs.sweep.settings import SweepRequest
+from globa_tui.jobs.sweep.settings import REQUEST, SweepRequest, request_text
+from store import files
+
+COMPARISONS = "compare"
+"""Folder of the comparisons in a run."""
 
 
 @dataclass(frozen=True)
@@ -21,3 +28,42 @@ class CompareRequest:
         if self.budget < 1:
             msg = f"--budget is {self.budget}; give at least 1, for the defaults"
             raise SettingsError(msg)
+
+    def to_json(self) -> str:
+        """The request as text that `from_json` reads; the runner and `resume` use it."""
+        return json.dumps({"sweep": json.loads(self.sweep.to_json()), "budget": self.budget})
+
+    @classmethod
+    def from_json(cls, text: str) -> CompareRequest:
+        """Read what `to_json` wrote.
+
+        Raises
+        ------
+        SettingsError
+            When it is something else.
+        """
+        try:
+            values = json.loads(text)
+            return cls(SweepRequest.from_json(json.dumps(values["sweep"])), int(values["budget"]))
+        except (TypeError, ValueError, KeyError) as error:
+            msg = f"not the request of a comparison ({error}); start it again with `globa-tui compare`"
+            raise SettingsError(msg) from None
+
+
+def write_request(request: CompareRequest) -> None:
+    """Keep the request in its run, for the runner and for `resume`."""
+    folder = request.sweep.run / COMPARISONS
+    files.make_folder(folder)
+    files.write_atomic(folder / REQUEST, request.to_json().encode())
+
+
+def read_request(run: Path) -> CompareRequest:
+    """The last request of a comparison over a run; it works on this run, wherever the folder is now.
+
+    Raises
+    ------
+    SettingsError
+        When there is none, or it cannot be read.
+    """
+    found = CompareRequest.from_json(request_text(run / COMPARISONS / REQUEST, "compare"))
+    return dataclasses.replace(found, sweep=dataclasses.replace(found.sweep, run=run))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -89,3 +90,24 @@ class EvaluationRequest:
         if not (self.data or self.tasks or self.commands):
             msg = "nothing to measure: give --data FILE, --tasks NAME or --command 'PROGRAM {model}'"
             raise SettingsError(msg)
+
+    def to_json(self) -> str:
+        """The request as text that `from_json` reads, for the runner's command line.
+
+        It is never kept in a run: a run may come from a stranger, and a request may name programs to start.
+        """
+        values = dataclasses.asdict(self)
+        paths = {name: str(path.absolute()) for name in ("tasks_from", "store") if (path := values[name]) is not None}
+        return json.dumps({**values, **paths})
+
+    @classmethod
+    def from_json(cls, text: str) -> EvaluationRequest:
+        """Read what `to_json` wrote."""
+        values: dict[str, Any] = json.loads(text)
+        settings = EvaluationSettings(**values.pop("settings"))
+        paths = {name: Path(values[name]) for name in ("tasks_from", "store") if values[name] is not None}
+        plain: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value for name, value in values.items()
+        }
+        plain |= paths
+        return cls(**plain, settings=settings)

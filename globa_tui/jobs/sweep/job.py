@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 from globa_tui.diagnostics import UsageError
 from globa_tui.jobs.client import require_alone
@@ -20,7 +19,7 @@ from globa_tui.jobs.sweep.measuring import Measuring, measuring
 from globa_tui.jobs.sweep.model import SweepModel
 from globa_tui.jobs.sweep.results import SweepResults, Trial
 from globa_tui.jobs.sweep.search import start_search, trials_of
-from globa_tui.jobs.sweep.settings import REQUEST, SweepRequest
+from globa_tui.jobs.sweep.settings import SweepRequest, write_request
 from globa_tui.recipe import Recipe
 from store import files
 from store.run.journal import SWEEPS
@@ -62,7 +61,7 @@ def run_sweep(
     require_alone(request.run, "sweep")
     with Reporter("sweep", request.run, listener) as reporter:
         on_start(reporter)
-        files.write_atomic(_made(request.run / SWEEPS) / REQUEST, request.to_json().encode())
+        write_request(request)
         outcome = Sweep(request).run(reporter, engine)
         place = request.run / SWEEPS / BEST
         files.write_atomic(place, outcome.recipe.to_yaml().encode())
@@ -128,8 +127,3 @@ class Sweep:
         if self.request.search != "tpe" or not done:
             return self.request
         return dataclasses.replace(self.request, trials=max(1, self.request.trials - done))
-
-
-def _made(folder: Path) -> Path:
-    files.make_folder(folder)
-    return folder

@@ -103,6 +103,13 @@ class SweepRequest:
             raise SettingsError(msg) from None
 
 
+def write_request(request: SweepRequest) -> None:
+    """Keep the request in its run, for the runner and for `resume`."""
+    folder = request.run / SWEEPS
+    files.make_folder(folder)
+    files.write_atomic(folder / REQUEST, request.to_json().encode())
+
+
 def read_request(run: Path) -> SweepRequest:
     """The last request of a sweep over a run; it works on this run, wherever the folder is now.
 
@@ -111,10 +118,13 @@ def read_request(run: Path) -> SweepRequest:
     SettingsError
         When there is none, or it cannot be read.
     """
-    path = run / SWEEPS / REQUEST
+    return dataclasses.replace(SweepRequest.from_json(request_text(run / SWEEPS / REQUEST, "sweep")), run=run)
+
+
+def request_text(path: Path, command: str) -> str:
+    """The text of a request that is kept in a run."""
     try:
-        text = files.read_plain(path, _LIMIT).decode()
+        return files.read_plain(path, _LIMIT).decode()
     except (OSError, UnicodeDecodeError) as error:
-        msg = f"{path}: {error}; start one with `globa-tui sweep`"
+        msg = f"{path}: {error}; start one with `globa-tui {command}`"
         raise SettingsError(msg) from None
-    return dataclasses.replace(SweepRequest.from_json(text), run=run)
