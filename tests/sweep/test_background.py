@@ -61,7 +61,6 @@ def test_a_comparison_that_was_killed_goes_on_with_resume(run, tmp_path):
     measured = Counter(str(line.get("reference") or line.get("candidate")) for line in kept[1:])
     assert len(measured) == 3 + 18
     assert set(measured.values()) == {1}
-    assert call("compare", str(own), *words).code == 0, "the same words find all of it"
 
 
 def test_an_evaluation_outlives_its_terminal(run, tmp_path):
