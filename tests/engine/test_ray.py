@@ -125,7 +125,7 @@ def runs(cluster, models, tmp_path_factory: pytest.TempPathFactory) -> tuple[Pat
     folder = tmp_path_factory.mktemp("runs")
     for name in ("local", "ray"):
         choice = EngineChoice(name, threads=1)
-        run_analysis(AnalysisRequest(*models, folder / f"{name}.globa", engine=choice))
+        run_analysis(AnalysisRequest(models[0], models[1], folder / f"{name}.globa", engine=choice))
     return folder / "local.globa", folder / "ray.globa"
 
 
@@ -151,7 +151,7 @@ def test_a_merge_is_the_same_to_the_byte(cluster, models, runs, tmp_path, method
 
 
 def test_a_job_on_a_cluster_is_cancelled_and_resumed(cluster, models, tmp_path):
-    asked = AnalysisRequest(*models, tmp_path / "run.globa", engine=ON_RAY)
+    asked = AnalysisRequest(models[0], models[1], tmp_path / "run.globa", engine=ON_RAY)
     started: list[str] = []
 
     def cancel(progress) -> None:
@@ -177,13 +177,13 @@ def test_a_sweep_measures_the_same_and_this_process_alone_writes(cluster, tmp_pa
     shutil.copytree(tmp_path / "here.globa", tmp_path / "there.globa")
     write_text(tmp_path / "code.txt", 200)
     found = {}
-    for name, engine in (("here", "local"), ("there", "ray")):
-        if engine == "ray":
+    for name, engine in (("here", EngineChoice("local", threads=1)), ("there", EngineChoice("ray", threads=1))):
+        if engine.name == "ray":
             monkeypatch.setattr(Measurer, "measure", lambda *_: pytest.fail("measured here"))
         data = (f"code={tmp_path / 'code.txt'}",)
         wanted = EvaluationSettings(window=64, generate=False)
         asked = SweepRequest(tmp_path / f"{name}.globa", data, settings=wanted, test=(f"new={tmp_path / 'code.txt'}",))
-        found[name] = run_sweep(asked, engine=EngineChoice(engine, threads=1))
+        found[name] = run_sweep(asked, engine=engine)
     here, there = ({t.candidate.key(): t.values for t in found[name].results.trials} for name in found)
     assert len(here) == 18
     assert here == there

@@ -19,7 +19,8 @@ class Bench:
     """The tuning or the test data of a request, and what was measured on them."""
 
     def __init__(self, measurer: Measurer, request: SweepRequest, purpose: Purpose) -> None:
-        self._measurer, self.purpose = measurer, purpose
+        self._measurer = measurer
+        self.purpose: Purpose = purpose
         judge, identity = measurer.judges[purpose], _identity(measurer, request, measurer.data[purpose])
         tasks = [{**task, "metric": judge.metrics[task["name"]]} for task in identity["data"]]
         head = {"tasks": tasks, "purpose": purpose, "identity": identity}
