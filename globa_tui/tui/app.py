@@ -54,6 +54,7 @@ if TYPE_CHECKING:
     from globa_tui.jobs.settings import AnalysisRequest
     from globa_tui.recipe import Recipe
     from globa_tui.tui.screens.layer import LayerScreen
+    from globa_tui.tui.what_if import Etas
 
 
 class InspectApp(App[int]):
@@ -112,6 +113,8 @@ class InspectApp(App[int]):
         """Layers that were analysed last, the newest at the end."""
         self.findings: Sequence[Finding] = ()
         """What the run says in words, the weightiest first."""
+        self.what_if: Etas | None = None
+        """Thresholds that all layers are shown at, while those are not the run's own."""
         self.logs: dict[Kind, str] = {}
         """End of the log of each job, as last read."""
         self.last_words: list[str] = []
@@ -222,6 +225,7 @@ class InspectApp(App[int]):
         self.order = [index for index in self.order if index < len(opened.records)] or list(range(len(opened.records)))
         self.finished.extend(i for i, record in enumerate(opened.records) if record["status"] in ("done", "failed"))
         self.troubles.pop("run", None)
+        self.what_if = None
         for screen in self._screens():
             screen.show_chrome()
             screen.show_all()
@@ -229,9 +233,11 @@ class InspectApp(App[int]):
 
     @on(RecordsChanged)
     def fill_in(self, news: RecordsChanged) -> None:
-        """Take over layers that finished."""
+        """Take over layers that finished, or that are shown at other thresholds."""
         self.model.put(news.records)
-        self.finished.extend(index for index, record in news.records.items() if record["status"] in ("done", "failed"))
+        if news.new:
+            over = [index for index, record in news.records.items() if record["status"] in ("done", "failed")]
+            self.finished.extend(over)
         with self.batch_update():
             for screen in self._screens():
                 screen.show_chrome()
@@ -417,13 +423,26 @@ class InspectApp(App[int]):
             self.notify("There are no layers on this screen to write to a file.", markup=False, severity="warning")
             return
         records = [self.model.records[row] for row in rows]
+        at = f"-eta-{self.what_if[0]:g}-{self.what_if[1]:g}" if self.what_if else ""
         several = f"{len(records)} layers" if len(records) > 1 else "this layer"
         ask_place(
             self,
             f"Write {several} to the file (.csv, or .json)",
-            "layers.csv" if len(records) > 1 else "layer.json",
+            f"layers{at}.csv" if len(records) > 1 else f"layer{at}.json",
             lambda place: export_text(place, records),
         )
+
+    def action_what_if(self) -> None:
+        """Show every layer at other thresholds."""
+        from globa_tui.tui.what_if import choose_etas
+
+        choose_etas(self)
+
+    def show_at(self, etas: Etas | None) -> None:
+        """Show every layer at these thresholds, or at the run's own."""
+        self.what_if = etas
+        self.disk.show_at(etas)
+        self._show_chrome()
 
     def action_pause(self) -> None:
         """Pause the job in the header, or resume it."""

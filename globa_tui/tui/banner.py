@@ -8,6 +8,7 @@ from rich.text import Text
 
 from globa_tui.diagnostics import printable
 from globa_tui.tui.status import STYLES, JobView
+from globa_tui.tui.what_if import what_if_text
 
 if TYPE_CHECKING:
     from globa_tui.tui.app import InspectApp
@@ -24,7 +25,12 @@ KEYS = {
 
 
 def banner_text(app: InspectApp) -> Text:
-    """Two lines at most; empty when all is well."""
+    """A line where layers are shown at other thresholds, and two about a trouble; empty when all is well."""
+    told, trouble = what_if_text(app), _trouble_text(app)
+    return Text("\n").join([told, trouble]) if told and trouble else told or trouble
+
+
+def _trouble_text(app: InspectApp) -> Text:
     if "run" in app.troubles and app.model.loaded:
         text = Text("! ", STYLES["warn"])
         text.append(f"shown as of {app.as_of}" if app.as_of else "not up to date", "bold")

@@ -66,6 +66,7 @@ SCOPES: dict[Scope, tuple[Key, ...]] = {
         Key("job.cancel", "c", "cancel", "Cancel job", "Cancel the job; finished layers stay"),
         Key("help", "question_mark,f1", "help", "Help", "What every key does here", footer=True, palette=False),
         Key("palette", "colon,ctrl+p", "command_palette", "More", "Find any action by name", True, palette=False),
+        Key("what_if", "i", "what_if", "What if", "Types at other thresholds eta of the stored grid, on all screens"),
         Key("export", "X", "export", "Export", "Write the layers that are shown to a file, as CSV or JSON"),
         Key("back", "escape,backspace", "close", "Back", "Leave what is open: a filter, a layer, a question"),
         Key("quit", "q", "leave", "Quit", "Back; at the top leave. The job goes on without the screen", footer=True),

@@ -63,7 +63,7 @@ def _nested(record: Mapping[str, Any]) -> dict[str, Any]:
     nested: dict[str, Any] = {}
     patterns = record.get("patterns")
     if type(patterns) is dict and patterns:
-        nested["patterns"] = {name: _pattern(patterns.get(name)) for name in PATTERNS}
+        nested["patterns"] = {name: clean_pattern(patterns.get(name)) for name in PATTERNS}
     for key in ("angles", "rank_at"):
         if type(record.get(key)) is dict:
             nested[key] = {name: _numbers(each) for name, each in record[key].items() if type(each) is list}
@@ -88,7 +88,8 @@ def _any(value: Any, depth: int = 0) -> Any:
     return _number(value)
 
 
-def _pattern(cell: object) -> dict[str, Any]:
+def clean_pattern(cell: object) -> dict[str, Any]:
+    """Count and energy of a pattern, 0 where there is none."""
     if type(cell) is dict and type(cell.get("count")) is int and _is_energy(cell.get("energy")):
         return cell
     if type(cell) is not dict:

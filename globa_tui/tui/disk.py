@@ -23,6 +23,7 @@ from globa_tui.tui.messages import (
     NumbersReady,
     RecipeOpened,
     RecipeRead,
+    RecordsChanged,
     Recovered,
     SweepRead,
     TextWritten,
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from globa_tui.jobs.protocol import Command, Kind
     from globa_tui.jobs.settings import AnalysisRequest
     from globa_tui.recipe import Recipe
+    from globa_tui.tui.what_if import Etas
 
 PERIOD = 0.5
 SLOWEST = 16
@@ -70,6 +72,7 @@ class Disk:
         self._jobs = JobLink(self.folder)
         self._queue: queue.SimpleQueue[tuple[str, Task] | None] = queue.SimpleQueue()
         self._wanted_layer: int | None = None
+        self._wanted_etas: Etas | None = None
         self._unsaved: Recipe | None = None
         self._told: dict[str, str] = {}
         self._looked = ""
@@ -130,6 +133,11 @@ class Disk:
             return [EffectReady(records, EffectTable.from_records(records, tasks, anchor))]
 
         self._ask("effect", gather)
+
+    def show_at(self, etas: Etas | None) -> None:
+        """Read what layers would be at other thresholds, some at a time; a later call replaces this one."""
+        self._wanted_etas = etas
+        self._ask("what if", lambda: self._show_at(etas))
 
     def save_recipe(self, recipe: Recipe) -> None:
         """Keep the recipe beside the run; of several that wait only the last is written."""
@@ -226,6 +234,15 @@ class Disk:
         if self._follower.fits and (request.fresh or not self._follower.complete):
             self._jobs.start_analysis(request)
             yield from self._jobs.poll()
+
+    def _show_at(self, etas: Etas | None) -> Iterable[Message]:
+        if etas != self._wanted_etas:
+            return
+        changed, more = self._follower.turn_to(etas)
+        if changed:
+            yield RecordsChanged(changed, new=False)
+        if more:
+            self._ask("what if", lambda: self._show_at(etas))
 
     def _load_recipe(self) -> Iterable[Message]:
         try:

@@ -18,6 +18,7 @@ from globa_tui.tui.leaders import STANDOUTS
 from globa_tui.tui.messages import FindingsRead, LayerRead, RecordsChanged, RunOpened, Trouble
 from globa_tui.tui.metrics import numbers_of
 from globa_tui.tui.pictures import array_names, pair_picture
+from globa_tui.tui.what_if import Etas, at_etas
 from store.errors import RunNotFoundError, StoreError
 
 if TYPE_CHECKING:
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 
 Stamp = tuple[int, int]
 MANY = 5_000
+SLICE = 0.2
+"""Seconds of reading before other work of the disk thread has its turn."""
 FINDINGS_EVERY = 30.0
 """Seconds between two looks for findings while layers still arrive."""
 
@@ -54,6 +57,10 @@ class RunFollower:
         self._changed = False
         """Whether records are other ones than when findings were last looked for."""
         self._found_at: float | None = None
+        self._etas: Etas | None = None
+        """Thresholds that finished layers are shown at; the run's own ones when None."""
+        self._behind: list[int] = []
+        """Layers that are still shown at other ones."""
 
     @property
     def layers(self) -> Sequence[dict[str, Any]]:
@@ -90,6 +97,24 @@ class RunFollower:
         assert self._run is not None
         self._changed, self._found_at = False, time.monotonic()
         return FindingsRead(findings_of_run(self._run))
+
+    def turn_to(self, etas: Etas | None) -> tuple[dict[int, dict[str, Any]], bool]:
+        """Some layers as they would be at other thresholds, and whether the next call gives more."""
+        if etas != self._etas:
+            self._etas = etas
+            self._behind = [place for place, record in enumerate(self._records) if record["status"] == "done"][::-1]
+        changed, end = {}, time.monotonic() + SLICE
+        while self._behind and time.monotonic() < end:
+            place = self._behind.pop()
+            changed[place] = self._records[place] = self._shown(place)
+        return changed, bool(self._behind)
+
+    def _shown(self, place: int) -> dict[str, Any]:
+        record = clean_record(self._raw[place])
+        if self._etas is None or self._run is None or record["status"] != "done":
+            return record
+        anchor = (self._run.manifest.get("settings") or {}).get("anchor")
+        return at_etas(self._run, record, self._etas, anchor if type(anchor) is int else 1)
 
     def layer(self, index: int) -> LayerRead:
         """Read the spectra of one layer, and the pictures of its pairs."""
@@ -134,6 +159,7 @@ class RunFollower:
                 gc.freeze()
             gc.enable()
         self._changed = True
+        self._etas, self._behind = None, []
         numbers = {key: numbers_of(key, self._records) for key, _ in STANDOUTS}
         return RunOpened(dict(run.manifest), list(self._records), packed=run.packed, stored=True, numbers=numbers)
 
@@ -144,7 +170,7 @@ class RunFollower:
         before, self._raw = self._raw, self._run.records()
         # A record that did not change is the same object: of 20,000 only the new ones are looked at.
         places = [place for place, (new, old) in enumerate(zip(self._raw, before, strict=True)) if new is not old]
-        changed = {place: clean_record(self._raw[place]) for place in places}
+        changed = {place: self._shown(place) for place in places}
         for place, record in changed.items():
             self._records[place] = record
         if changed:

@@ -38,6 +38,8 @@ class RecordsChanged(Message):
     """Layers finished, failed, or are to be computed again; by index."""
 
     records: Mapping[int, Mapping[str, Any]]
+    new: bool = True
+    """Whether they just arrived, rather than being shown at other thresholds."""
 
 
 @dataclass

@@ -80,6 +80,9 @@ def manifest(blocks: int = 3, *, hostile: bool = False) -> dict[str, Any]:
     }  # fmt: skip
 
 
+ETAS = (0.7, 0.8, 0.9, 0.95, 0.99)
+
+
 def record(layer: dict[str, Any], tasks: int = 2) -> dict[str, Any]:
     """The record of a finished layer; its numbers follow from its index."""
     rng = np.random.default_rng(layer["index"])
@@ -112,6 +115,7 @@ def record(layer: dict[str, Any], tasks: int = 2) -> dict[str, Any]:
         },
         "inner": {"C1.D+": 0.4, "C1.D-": -0.3},
         "orthogonality": {"left": half[0], "right": half[1]},
+        "what_if": {"eta": [list(ETAS), list(ETAS)]},
         "retained": [0.95, 0.8],
         "stable_rank": [3.2, 7.9],
         "effective_rank": [88.0, 143.5],
@@ -150,12 +154,21 @@ def arrays(layer: dict[str, Any]) -> dict[str, Array]:
     }
     rows, cols = np.indices((64, 128))
     codes = (rows // 8 + cols // 16).astype(np.uint8) % 8
+    found["what_if"] = what_if_grid(record(layer)["patterns"])
     found["type_map"] = Array(codes, "code", "types", ("left", "right"))
     for side in ("left", "right"):
         found[f"alignment/{side}"] = Array(1.0 / rank[:32], "none", "alignment", ("rank",))
     similarity = np.outer(1.0 / rank[:32], 1.0 / rank[:32])
     found["alignment/similarity"] = Array(similarity, "none", "similarity", ("rank", "rank"))
     return found
+
+
+def what_if_grid(patterns: dict[str, Any]) -> Array:
+    """Patterns at every pair of thresholds: the given ones at 0.95 and 0.8, at others more or fewer of the later."""
+    own = np.array([[patterns[name][what] for name in PATTERNS] for what in ("count", "energy")])
+    anchor, other, place = np.ogrid[-3:2, -1:4, :7]
+    grid = own[:, None, None] * (1 + 0.05 * (anchor * place + other))
+    return Array(grid, "none", "patterns", ("count or energy", "anchor_eta", "eta", "pattern"))
 
 
 def write_layer(writer: RunWriter, layer: dict[str, Any]) -> None:

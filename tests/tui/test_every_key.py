@@ -72,6 +72,7 @@ GLOBAL: Mapping[str, Case] = {
     "job.cancel": Case(lambda _, text: "Cancel the analysis" in text),
     "help": Case(lambda app, _: top(app) == "HelpScreen"),
     "palette": Case(lambda app, _: top(app) == "CommandPalette"),
+    "what_if": Case(lambda app, text: top(app) == "ChooseScreen" and "0.95 / 0.8  the run's own" in text),
     "export": Case(lambda app, text: "Write " in text or "no layers on this screen" in text),
     "back": Case(lambda app, _: len(app.screen_stack) == 1 and app.is_running),
     "quit": Case(lambda app, _: app.return_code == 0 or len(app.screen_stack) == 1),
