@@ -17,7 +17,7 @@ from textual.css.query import NoMatches
 from textual.screen import Screen
 from textual.widget import MountError
 
-from globa_tui.diagnostics import ExitCode, printable
+from globa_tui.diagnostics import ExitCode
 from globa_tui.tui import screens
 from globa_tui.tui.ahead import build_ahead
 from globa_tui.tui.bindings import NO_KEYMAP, SCOPES, Keymap, bindings, scope_of
@@ -50,7 +50,7 @@ from store.run import run_folder
 
 if TYPE_CHECKING:
     from globa_tui.findings import Finding
-    from globa_tui.jobs.protocol import Command, Kind
+    from globa_tui.jobs.protocol import Kind
     from globa_tui.jobs.settings import AnalysisRequest
     from globa_tui.recipe import Recipe
     from globa_tui.tui.screens.layer import LayerScreen
@@ -446,52 +446,21 @@ class InspectApp(App[int]):
 
     def action_pause(self) -> None:
         """Pause the job in the header, or resume it."""
-        view = self.header_job
-        word: Command = "resume" if view.state in ("paused", "pausing") else "pause"
-        if not view.active or view.state == "cancelling":
-            self.notify("No job is running; nothing to pause.", markup=False, severity="warning")
-            return
-        self.disk.control(view.kind, word)
-        said = "Resuming." if word == "resume" else "Pausing after the current layer; p resumes."
-        self.notify(said, markup=False)
+        from globa_tui.tui.steering import pause
+
+        pause(self)
 
     def action_cancel(self) -> None:
         """Cancel the job in the header, after a question."""
-        from globa_tui.tui.screens.confirm import ConfirmScreen
+        from globa_tui.tui.steering import cancel
 
-        view = self.header_job
-        if not view.active and view.state != "lost":
-            self.notify("No job is running; nothing to cancel.", markup=False, severity="warning")
-            return
-        name = "analysis" if view.kind == "analyze" else "merge"
-        kept = "Finished layers are kept." if view.kind == "analyze" else "Nothing of the output is kept."
-
-        def answer(yes: bool | None) -> None:
-            if yes:
-                self.disk.control(view.kind, "cancel")
-
-        self.push_screen(ConfirmScreen(f"Cancel the {name} (pid {view.pid})? {kept}"), answer)
+        cancel(self)
 
     def action_restart(self) -> None:
         """Start the analysis again after a question; where that cannot be, say why."""
-        from globa_tui.tui.resume import request_of
-        from globa_tui.tui.screens.confirm import ConfirmScreen
+        from globa_tui.tui.steering import restart
 
-        if self.jobs["analyze"].active:
-            self.notify("The analysis is at work already.", markup=False, severity="warning")
-            return
-        try:
-            request = request_of(self.model, self.request)
-        except ValueError as error:
-            self.notify(str(error), markup=False, severity="error")
-            return
-
-        def answer(yes: bool | None) -> None:
-            if yes:
-                self.disk.restart(request)
-
-        sources = ", ".join(printable(source) for source in (request.base, *request.fine_tuned))
-        self.push_screen(ConfirmScreen(f"Resume the analysis of {sources}? Finished layers are kept."), answer)
+        restart(self)
 
     def save_recipe(self) -> None:
         """Keep the recipe under edit beside the run."""
