@@ -168,6 +168,13 @@ _LISTED = (
     Quantity("patterns.D+", "entries, weight²", "same entry as task 1, same sign", f"{_A}, eq. 28-30"),
     Quantity("patterns.D-", "entries, weight²", "same entry as task 1, opposite sign", f"{_A}, eq. 28-30"),
     Quantity("patterns.E", "entries, weight²", "row and column shared with task 1, entry not", f"{_A}, eq. 31"),
+    Quantity(
+        "hidden.apart",
+        "share",
+        "after the block, where `represent` ran: largest distance of two fine-tunes' hidden states over their norm",
+        "merging collapse, section 3.4",
+    ),
+    Quantity("hidden.moved", "share", "the same from the base, of each fine-tune", "merging collapse, section 3.4"),
     Quantity("pairs", "", "all numbers of each ordered pair, where more than one was compared"),
     Quantity("reason", "", "why the tensor is not analysed"),
     Quantity("union", "entries, weight²", "the six types of each task against the union of all others"),

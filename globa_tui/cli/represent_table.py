@@ -7,7 +7,7 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
-from globa_tui.cli.tables import Table, show_table
+from globa_tui.cli.tables import Table, plain_text, show_table
 from globa_tui.diagnostics import printable
 
 Result = Mapping[str, Any]
@@ -26,6 +26,14 @@ def print_representation(result: Result) -> None:
     print()
     for line in sentences(result):
         print(printable(line))
+
+
+def representation_text(result: Result) -> str:
+    """The same as one text."""
+    names = model_names(result)
+    few = len(names) * (len(names) - 1) // 2 <= MOST_PAIRS
+    parts = [plain_text(model_table(result)), *([plain_text(pair_table(result))] if few else [])]
+    return "\n".join([*parts, *(f"{printable(line)}\n" for line in sentences(result))])
 
 
 def model_names(result: Result) -> list[str]:

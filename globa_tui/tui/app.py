@@ -53,6 +53,7 @@ if TYPE_CHECKING:
     from globa_tui.jobs.protocol import Kind
     from globa_tui.jobs.settings import AnalysisRequest
     from globa_tui.recipe import Recipe
+    from globa_tui.tui.hidden import Hidden
     from globa_tui.tui.screens.layer import LayerScreen
     from globa_tui.tui.what_if import Etas
 
@@ -115,6 +116,8 @@ class InspectApp(App[int]):
         """What the run says in words, the weightiest first."""
         self.what_if: Etas | None = None
         """Thresholds that all layers are shown at, while those are not the run's own."""
+        self.hidden: Hidden | None = None
+        """Distances of hidden states, where there are some."""
         self.logs: dict[Kind, str] = {}
         """End of the log of each job, as last read."""
         self.last_words: list[str] = []
@@ -225,7 +228,7 @@ class InspectApp(App[int]):
         self.order = [index for index in self.order if index < len(opened.records)] or list(range(len(opened.records)))
         self.finished.extend(i for i, record in enumerate(opened.records) if record["status"] in ("done", "failed"))
         self.troubles.pop("run", None)
-        self.what_if = None
+        self.what_if, self.hidden = None, opened.hidden
         for screen in self._screens():
             screen.show_chrome()
             screen.show_all()

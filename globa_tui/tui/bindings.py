@@ -75,6 +75,7 @@ SCOPES: dict[Scope, tuple[Key, ...]] = {
     ),
     "overview": (
         Key("overview.findings", "f", "findings", "Findings", "Everything that stands out, in words", footer=True),
+        Key("overview.hidden", "H", "hidden", "Hidden states", "Distances of hidden states that `represent` measured"),
     ),
     "list": (
         Key("list.down", "j,down", "move(1)", "Down", "One row down", palette=False),

@@ -14,6 +14,7 @@ from textual.message import Message
 from globa_tui.diagnostics import exit_code, message
 from globa_tui.tui.cleaning import clean_record
 from globa_tui.tui.curves import curve
+from globa_tui.tui.hidden import Hidden, hidden_stamp, read_hidden
 from globa_tui.tui.leaders import STANDOUTS
 from globa_tui.tui.messages import FindingsRead, LayerRead, RecordsChanged, RunOpened, Trouble
 from globa_tui.tui.metrics import numbers_of
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from globa_tui.jobs.settings import AnalysisRequest
     from store.run import Run
 
-Stamp = tuple[int, int]
+Stamp = tuple[int, int, int]
 MANY = 5_000
 SLICE = 0.2
 """Seconds of reading before other work of the disk thread has its turn."""
@@ -57,6 +58,7 @@ class RunFollower:
         self._changed = False
         """Whether records are other ones than when findings were last looked for."""
         self._found_at: float | None = None
+        self._hidden: Hidden | None = None
         self._etas: Etas | None = None
         """Thresholds that finished layers are shown at; the run's own ones when None."""
         self._behind: list[int] = []
@@ -111,6 +113,7 @@ class RunFollower:
 
     def _shown(self, place: int) -> dict[str, Any]:
         record = clean_record(self._raw[place])
+        record |= self._hidden.of(record) if self._hidden else {}
         if self._etas is None or self._run is None or record["status"] != "done":
             return record
         anchor = (self._run.manifest.get("settings") or {}).get("anchor")
@@ -142,7 +145,7 @@ class RunFollower:
             found = place.stat()
         except FileNotFoundError:
             return None
-        return found.st_ino, found.st_mtime_ns
+        return found.st_ino, found.st_mtime_ns, hidden_stamp(self.path)
 
     def _open(self, stamp: Stamp) -> RunOpened:
         from store.run import Run
@@ -153,7 +156,10 @@ class RunFollower:
         try:
             run = Run.open(self.path)
             self._run, self._seen, self._raw = run, stamp, run.records()
+            self._hidden = read_hidden(self.path)
             self._records = [clean_record(record) for record in self._raw]
+            if self._hidden is not None:
+                self._records = [record | self._hidden.of(record) for record in self._records]
         finally:
             if len(self._records) > MANY:
                 gc.freeze()
@@ -161,7 +167,14 @@ class RunFollower:
         self._changed = True
         self._etas, self._behind = None, []
         numbers = {key: numbers_of(key, self._records) for key, _ in STANDOUTS}
-        return RunOpened(dict(run.manifest), list(self._records), packed=run.packed, stored=True, numbers=numbers)
+        return RunOpened(
+            dict(run.manifest),
+            list(self._records),
+            packed=run.packed,
+            stored=True,
+            numbers=numbers,
+            hidden=self._hidden,
+        )
 
     def _changes(self) -> Iterator[Message]:
         assert self._run is not None

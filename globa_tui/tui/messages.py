@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from globa_tui.jobs.protocol import Kind
     from globa_tui.jobs.sweep.results import SweepResults
     from globa_tui.recipe import Recipe
+    from globa_tui.tui.hidden import Hidden
 
 
 @dataclass
@@ -31,6 +32,8 @@ class RunOpened(Message):
     stored: bool
     numbers: Mapping[str, list[float | None]] = field(default_factory=dict)
     """Metrics of all layers that the first screen needs."""
+    hidden: Hidden | None = None
+    """Distances of hidden states, where `represent` measured some."""
 
 
 @dataclass

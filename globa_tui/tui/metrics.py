@@ -444,6 +444,23 @@ _BUILT_IN: tuple[Metric, ...] = (
         percent,
         show="table",
     ),
+    Metric(
+        "hidden",
+        "Hidn%",
+        "hidden, apart",
+        "hidden states after its block: the largest distance of two fine-tunes over their norm, in %",
+        _path("hidden", "apart"),
+        percent,
+    ),
+    Metric(
+        "hidden.moved",
+        "HMov%",
+        "hidden, moved",
+        "hidden states after its block: distance from the base's over their norm, in %",
+        _path("hidden", "moved"),
+        percent,
+        per_task=True,
+    ),
     Metric("seconds", "Secs", "time", "seconds that the analysis took", _path("seconds"), seconds),
 )
 

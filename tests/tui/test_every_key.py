@@ -156,6 +156,7 @@ RECIPE: Mapping[str, Case] = {
 }
 OVERVIEW: Mapping[str, Case] = {
     "overview.findings": Case(lambda app, text: top(app) == "ReadingScreen" and "1 of 23 layers failed" in text),
+    "overview.hidden": Case(lambda _, text: "No hidden states are kept" in text),
     "list.down": Case(lambda app, _: app.screen.query_one("#standouts", RowTable).key == 1),
     "list.up": Case(lambda app, _: app.screen.query_one("#standouts", RowTable).key == 0, ("j",)),
     "list.page_down": Case(lambda app, _: (app.screen.query_one("#standouts", RowTable).key or 0) > 1),

@@ -84,6 +84,16 @@ class OverviewScreen(InspectScreen):
             return
         self.app.push_screen(ReadingScreen("What stands out, in words", findings_text(found)))
 
+    def action_hidden(self) -> None:
+        """Read the distances of hidden states."""
+        if self.inspect.hidden is None:
+            said = (
+                f"No hidden states are kept; globa-tui represent ... --store {self.inspect.model.path} measures them."
+            )
+            self.notify(said, markup=False)
+            return
+        self.app.push_screen(ReadingScreen("Hidden states", Text(self.inspect.hidden.page)))
+
     @on(RowTable.Opened)
     def open_standout(self, event: RowTable.Opened) -> None:
         """Open the layer that stands out."""
@@ -121,6 +131,9 @@ class OverviewScreen(InspectScreen):
             shares = {key: " ".join(f"{value:g}" for value in settings.get(key, ())) for key in ("svd_energy", "eta")}
             text.append(f"\n{'Settings':<12}", STYLES["dim"])
             text.append(f"energy {shares['svd_energy']}, eta {shares['eta']}, {settings.get('basis', '')} basis")
+        if self.inspect.hidden is not None:
+            text.append(f"\n{'Hidden':<12}", STYLES["dim"])
+            text.append(self.inspect.hidden.line)
         return text
 
     def _findings(self) -> Text:
