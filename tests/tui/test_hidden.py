@@ -39,14 +39,14 @@ def result() -> dict[str, Any]:
 
 
 async def test_what_represent_wrote_is_shown_at_once(whole_run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    print_representation(result())
+    printed = [line for line in capsys.readouterr().out.splitlines() if line]
     async with opened(whole_run, (120, 40)) as (app, pilot):
         assert "last token" not in screen_text(app)
         write_result(whole_run, result(), 3)
         await settle(pilot)
         assert "Hidden      80 % apart (last token, 15 inputs); H" in screen_text(app)
         text = await press(pilot, "H")
-        print_representation(result())
-        printed = [line for line in capsys.readouterr().out.splitlines() if line]
         assert printed[0] in text
         assert printed[1] in text
         await press(pilot, "escape")
