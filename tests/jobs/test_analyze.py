@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from analysis.layer import LayerOptions, analyse_layer
 from analysis.merge.globa import PATTERNS
 from globa_tui.diagnostics import ExitCode
-from globa_tui.jobs import analyze, runner
+from globa_tui.jobs import analyze, runner, watch
 from globa_tui.jobs.analyze import run_analysis
 from globa_tui.jobs.protocol import JobStatus, read_status, write_control, write_status
 from globa_tui.jobs.reporter import JobCancelledError
@@ -222,7 +222,8 @@ def test_a_disk_too_small_for_the_factors_is_refused(tmp_path, monkeypatch):
     asked = request(tmp_path)
     with pytest.raises(DiskFullError, match=r"bytes needed, 1,000 free.*--no-factors"):
         run_analysis(asked)
-    monkeypatch.setattr(analyze, "_RESERVE", 0)
+    monkeypatch.setattr(watch, "free_bytes", lambda path: 1000)
+    monkeypatch.setattr(watch, "_RESERVE", 0)
     assert run_analysis(
         AnalysisRequest(asked.base, asked.fine_tuned, asked.store, AnalysisSettings(factors=False))
     ).done
@@ -293,8 +294,9 @@ def test_resuming_needs_space_for_what_is_left_only(tmp_path, monkeypatch):
     lines = [line for line in summary.read_text().splitlines(keepends=True) if first["name"] not in line]
     summary.write_text("".join(lines))
     (asked.store / first["file"]).unlink()
-    monkeypatch.setattr(analyze, "_RESERVE", 0)
-    monkeypatch.setattr(analyze, "free_bytes", lambda path: 20_000)
+    monkeypatch.setattr(watch, "_RESERVE", 0)
+    for module in (analyze, watch):
+        monkeypatch.setattr(module, "free_bytes", lambda path: 20_000)
     assert run_analysis(asked).computed >= 1
     with pytest.raises(DiskFullError):
         run_analysis(AnalysisRequest(asked.base, asked.fine_tuned, asked.store, fresh=True))

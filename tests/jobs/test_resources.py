@@ -105,7 +105,8 @@ class OtherPrograms:
 
     @property
     def pauses(self) -> list[str]:
-        return [progress.message for progress in self.seen if progress.state == "paused"]
+        """What they said, each once: a layer that ends meanwhile tells it again."""
+        return list(dict.fromkeys(progress.message for progress in self.seen if progress.state == "paused"))
 
     def __call__(self, progress: Progress) -> None:
         self.seen.append(progress)
