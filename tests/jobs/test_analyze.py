@@ -4,6 +4,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -25,7 +26,7 @@ from tests.jobs.family import family, tensors, tuned
 from tests.store.make import single
 
 
-def request(folder: Path, tasks: int = 2, **settings: object) -> AnalysisRequest:
+def request(folder: Path, tasks: int = 2, **settings: Any) -> AnalysisRequest:
     base, fine_tuned = family(folder, tasks=tasks)
     return AnalysisRequest(str(base), tuple(map(str, fine_tuned)), folder / "run.globa", AnalysisSettings(**settings))
 
