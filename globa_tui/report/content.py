@@ -11,6 +11,7 @@ from globa_tui.cli.layers import finite
 from globa_tui.diagnostics import printable
 from globa_tui.findings import SURE, Finding, findings_of
 from globa_tui.tui.block_map import block_map
+from globa_tui.tui.hidden import read_hidden
 from globa_tui.tui.metrics import METRICS, PATTERN_WORDS, TYPES
 from store.errors import RunDamagedError
 from store.run import Run, read_result
@@ -38,7 +39,8 @@ def content(run: Run, recipe: str | None = None, remark: Remark = lambda text: N
     remark
         Takes a line about what was left out.
     """
-    records = run.records()
+    hidden = read_hidden(run.path)
+    records = [record | (hidden.of(record) if hidden else {}) for record in run.records()]
     representation = read_result(run.path)
     sources = [printable(source.get("source")) for source in run.manifest["sources"]]
     found: dict[str, Any] = {

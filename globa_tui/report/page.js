@@ -145,7 +145,9 @@ function map() {
 }
 
 function layerTable() {
-  const columns = R.metrics.map((metric, place) => ({ metric, place })).filter(({ metric }) => metric.table);
+  const known = (place) => R.layers.some((layer) => layer.values && valueOf(layer, place) !== null);
+  const columns = R.metrics.map((metric, place) => ({ metric, place }))
+    .filter(({ metric, place }) => metric.table && known(place));
   const keys = [
     { heading: "layer", read: (layer) => layer.name },
     { heading: "shape", read: (layer) => layer.shape.reduce((size, side) => size * side, 1), show: (l) => l.shape.join("x") },
@@ -180,7 +182,7 @@ function layerTable() {
     more.textContent = `show all ${shown.length}`;
   };
   for (const key of keys) {
-    const head = el("th", { scope: "col", title: key.title || "" });
+    const head = el("th", { scope: "col", title: key.title || "", "data-heading": key.heading });
     head.append(el("button", { type: "button", text: key.heading, onclick: () => {
       down = sorted === key ? !down : key.heading !== "layer";
       sorted = key;
@@ -197,13 +199,14 @@ function layerTable() {
 }
 
 function chart(caption, draw, legend = []) {
-  const width = 340, height = 190;
+  const columns = legend.some((text) => text.length > 13) ? 2 : 3, rows = Math.ceil(legend.length / columns);
+  const width = 340, height = 178 + 14 * rows;
   const picture = svg("svg", { viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": caption });
   picture.append(svg("line", { class: "axis", x1: 40, y1: 160, x2: 330, y2: 160 }));
   picture.append(svg("line", { class: "axis", x1: 40, y1: 10, x2: 40, y2: 160 }));
   draw(picture, (share) => 40 + 290 * share, (share) => 160 - 150 * share);
   legend.forEach((text, place) => {
-    const x = 48 + (place % 3) * 95, y = 178 + Math.floor(place / 3) * 12;
+    const x = 44 + (place % columns) * (290 / columns), y = 188 + Math.floor(place / columns) * 14;
     picture.append(svg("line", { class: `line s${place % 6}`, x1: x, y1: y - 4, x2: x + 16, y2: y - 4 }));
     picture.append(svg("text", { x: x + 20, y, class: "strong" }, text));
   });
@@ -288,7 +291,7 @@ function detail(index, move) {
     const charts = [spectrumChart(drawn.spectra)];
     if (drawn.angles.length) charts.push(anglesChart(drawn.angles));
     if (drawn.alignment.length) {
-      charts.push(linesChart("|cosine| of the r-th singular vectors of the two", drawn.alignment, 1, "rank"));
+      charts.push(linesChart("|cosine| of the r-th singular vectors with those of the anchor", drawn.alignment, 1, "rank"));
     }
     drawn.types.forEach(([name, rows]) => charts.push(typeMap(name, rows)));
     box.append(el("div", { class: "charts" }, ...charts.filter(Boolean)));

@@ -84,6 +84,7 @@ def _map(axes: Any, records: Sequence[Mapping[str, Any]]) -> bool:
     image = axes.imshow(values, aspect="auto", cmap="cividis", vmin=0, vmax=1)
     axes.set_yticks(range(len(rows)), [_plain(row.label) for row in rows])
     axes.set_xlabel("block")
+    axes.locator_params("x", integer=True)
     axes.figure.colorbar(image, label="subspace overlap")
     return True
 
@@ -103,6 +104,7 @@ def _types(axes: Any, records: Sequence[Mapping[str, Any]]) -> bool:
         axes.bar(blocks, shares, bottom=below, color=colour, label=name, width=0.9)
         below = [low + share for low, share in zip(below, shares, strict=True)]
     axes.set(xlabel="block", ylabel="share of retained energy", ylim=(0, 1))
+    axes.locator_params("x", integer=True)
     axes.legend(ncols=len(TYPES), loc="lower center", bbox_to_anchor=(0.5, 1.0), frameon=False)
     return True
 
