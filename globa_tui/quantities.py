@@ -193,6 +193,20 @@ def quantity(path: str) -> Quantity | None:
     return None
 
 
+_UNION = (
+    "## What the union of the others has not",
+    "",
+    "With more than two fine-tunes, `union` types each of them against all others together, at the run's own thresholds.",
+    "",
+    "- *Other thresholds.* D+ and D- go by the sign of the others' sum, and at another η other entries are in that sum.",
+    "  So every point of the grid would be a pass of its own over all entries of every fine-tune, where a pair's grid",
+    "  follows from one histogram. `show --what-if --pair A,T` has every ordered pair that `--pairs` compares.",
+    "- *Conflicts.* The four metrics compare two models. The sum of the others is none: its length grows with their",
+    "  number, so that the magnitude change would say how many they are and not how they conflict. `matrices` of",
+    "  `show --by model --json` has the metrics of all pairs.",
+)
+
+
 def page() -> str:
     """The page docs/metrics.md."""
     lines = [
@@ -209,7 +223,7 @@ def page() -> str:
         "| --- | --- | --- | --- |",
     ]
     lines += [f"| `{q.path}` | {q.unit or '-'} | {q.meaning} | {q.source or '-'} |" for q in _LISTED]
-    return "\n".join(lines) + "\n"
+    return "\n".join([*lines, "", *_UNION]) + "\n"
 
 
 if __name__ == "__main__":
