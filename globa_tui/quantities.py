@@ -196,9 +196,9 @@ def quantity(path: str) -> Quantity | None:
 _UNION = (
     "## What the union of the others has not",
     "",
-    "With more than two fine-tunes, `union` types each of them against all others together, at the run's own thresholds.",
+    "With more than two fine-tunes, `union` types each of them against all others together, at the run's own η.",
     "",
-    "- *Other thresholds.* D+ and D- go by the sign of the others' sum, and at another η other entries are in that sum.",
+    "- *Other thresholds.* D+ and D- go by the sign of the others' sum, and at another η other entries are in it.",
     "  So every point of the grid would be a pass of its own over all entries of every fine-tune, where a pair's grid",
     "  follows from one histogram. `show --what-if --pair A,T` has every ordered pair that `--pairs` compares.",
     "- *Conflicts.* The four metrics compare two models. The sum of the others is none: its length grows with their",
