@@ -41,6 +41,15 @@ def test_the_example_of_the_docs_runs(tmp_path, monkeypatch, capsys) -> None:
     assert (tmp_path / "careful" / "model.safetensors").exists()
 
 
+def test_the_example_of_the_readme_runs(tmp_path, monkeypatch, capsys) -> None:
+    [program] = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    (tmp_path / "demo").symlink_to(ROOT / "demo")
+    monkeypatch.chdir(tmp_path)
+    exec(compile(program, "README.md", "exec"), {})
+    assert re.fullmatch(r"\d+ layers where the two hardly meet; plain passed\n", capsys.readouterr().out)
+    assert (tmp_path / "plain" / "model.safetensors").exists()
+
+
 @pytest.mark.parametrize("form", ["package", "module"])
 def test_a_package_of_the_same_name_is_refused_not_used(form, tmp_path) -> None:
     if form == "package":

@@ -22,9 +22,10 @@ from globa_tui.jobs.layer_options import layer_options
 from globa_tui.jobs.layer_values import LayerValues, Merged
 from globa_tui.jobs.settings import AnalysisSettings
 from globa_tui.jobs.sources import sources_of
-from globa_tui.jobs.weights import Models, task_vectors
+from globa_tui.jobs.weights import PIECE, Models, task_vectors
 from globa_tui.recipe import Recipe
 from store.checkpoints import Index, Layer
+from store.checkpoints.dtypes import BITS
 from store.run import Run
 
 EMBEDDING_KINDS = GROUPS["embeddings"]
@@ -213,7 +214,9 @@ def layer_memory(recipe: Recipe, layer: Layer, tasks: int) -> int:
         params = merge_method(recipe.method).complete(recipe.resolve_params(_described(layer)), tasks)
         whole = not merge_method(recipe.method).by_entry(role_of_layer(layer), params)
     if not whole:
-        return 4 * min(entries, BLOCK) * (tasks + 6)
+        # Parts in the working dtype, of two pieces in the type of the files.
+        pieces = 2 * min(entries, PIECE) * (tasks + 1) * BITS[layer.dtype] // 8
+        return 4 * min(entries, BLOCK) * (tasks + 6) + pieces
     side = min(layer.shape, default=0)
     return 4 * entries * (tasks + 3) + 8 * 8 * side**2
 

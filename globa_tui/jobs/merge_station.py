@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import math
 from collections.abc import Iterator, Mapping
@@ -94,12 +95,14 @@ class MergeStation:
             return Finished(list(self._weights.copied(inputs.layer)), None, passed_through=False)
         passed = len(self._merger.passed_through)
         drift, pieces = DriftMeter(len(self._index.fine_tuned)), []
-        for merged in self._merged(inputs):
-            result = self._rounded(layer, inputs.layer, merged)
-            size = drift.add(merged.weight, result, merged.norms)
-            if not math.isfinite(size) and not self._work.allow_failed:
-                self._refuse(layer, inputs.layer, merged.values, result)
-            pieces.append(result.cpu())
+        whole = self._merger.takes_whole(inputs.layer)
+        with contextlib.nullcontext() if whole else _one_thread():
+            for merged in self._merged(inputs):
+                result = self._rounded(layer, inputs.layer, merged)
+                size = drift.add(merged.weight, result, merged.norms)
+                if not math.isfinite(size) and not self._work.allow_failed:
+                    self._refuse(layer, inputs.layer, merged.values, result)
+                pieces.append(result.cpu())
         return Finished(pieces, drift.drift, len(self._merger.passed_through) > passed)
 
     def close(self) -> None:
@@ -132,6 +135,21 @@ class MergeStation:
         if bad:
             msg = f"{layer.name}: {bad} merged values leave the range of {code}; use --dtype bfloat16 or float32"
             raise CheckpointError(msg)
+
+
+@contextlib.contextmanager
+def _one_thread() -> Iterator[None]:
+    """Compute on one thread of torch's: a part is so soon done that several would mostly wait for each other.
+
+    On two cores that other programs use too, two threads took twelve times the processor time. What is read ahead and
+    written goes on beside it.
+    """
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 class Seen:
@@ -168,7 +186,8 @@ class PassStation:
     def compute(self, item: int, inputs: LayerValues) -> Seen:
         """Show it."""
         del item
-        self._work.merger.see(inputs)
+        with _one_thread():
+            self._work.merger.see(inputs)
         return Seen()
 
     def close(self) -> None:
