@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import torch
 from safetensors.torch import load_file
 
 from analysis.errors import OptionsError
-from analysis.merge import METHODS
+from analysis.merge import METHODS, Role, TensorContext
 from globa_tui.cli.build_recipe import MergeWords, recipe_of
 from globa_tui.diagnostics import ExitCode, UsageError
 from globa_tui.jobs.merge import MergeOptions, run_merge
@@ -314,3 +315,20 @@ def test_large_tensors_are_merged_in_parts_to_the_same_bytes(tmp_path, monkeypat
     assert (shown.count(64) > 3) == by_entry
     if variant == "paper":
         assert by_entry, "embeddings, the largest tensors, are merged in parts by default"
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_result_is_no_view_of_a_task_vector(method):
+    """Task vectors lie in memory that the next part uses again, while a result waits to be written."""
+    generator = torch.Generator().manual_seed(0)
+    taus = [torch.randn(4, 6, generator=generator), torch.zeros(4, 6)]
+    before = [tau.clone() for tau in taus]
+    weighted: list[dict[str, Any]] = [{}] if method == "slerp" else [{}, {"weight": [1.0, 0.0]}]
+    roles: tuple[Role, ...] = ("matrix", "embedding", "vector")
+    for role, params in product(roles, weighted):
+        context = TensorContext("w", role, base=torch.randn(4, 6, generator=generator))
+        known = METHODS[method].known({})
+        plain = {name: value for name, value in (("trim", "tensor"), ("density", 1.0)) if name in known}
+        found = METHODS[method].merge(taus, params | plain, context)
+        assert found.untyped_storage().data_ptr() not in {tau.untyped_storage().data_ptr() for tau in taus}
+        assert all(torch.equal(tau, old) for tau, old in zip(taus, before, strict=True))

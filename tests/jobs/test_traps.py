@@ -1,4 +1,7 @@
-"""The traps that mergekit falls into (PEERS §1d), each a test that we do not. Numbers are those of the list."""
+"""The traps that mergekit falls into (PEERS §1d), each a test that we do not. Numbers are those of the list.
+
+The first two are in tests/inputs/test_vocabulary.py, the twelfth, files that are left behind, is in test_card.py.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ import hashlib
 import os
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +20,12 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from analysis.errors import NotFiniteError
 from analysis.merge import METHODS, TensorContext, merge_method
+from analysis.merge.triplets import leading_triplets
 from globa_tui import safe_yaml
-from globa_tui.jobs.merge import run_merge
+from globa_tui.jobs.merge import MergeOptions, run_merge
+from globa_tui.jobs.settings import EngineChoice
 from globa_tui.mergekit import from_mergekit
-from globa_tui.recipe import Recipe
+from globa_tui.recipe import Recipe, RecipeError
 from tests.jobs.family import family, tensors, tuned
 from tests.store.make import single
 
@@ -88,7 +94,10 @@ def test_trap_5_nan_in_a_source_is_refused_by_name(tmp_path, method, value):
 RUN = """
 import sys, torch
 from pathlib import Path
-from globa_tui.jobs.merge import run_merge
+from analysis.merge.triplets import leading_triplets
+from globa_tui import safe_yaml
+from globa_tui.jobs.merge import MergeOptions, run_merge
+from globa_tui.jobs.settings import EngineChoice
 from globa_tui.recipe import Recipe
 torch.set_num_threads(int(sys.argv[1]))
 run_merge(Recipe.read(Path(sys.argv[2])), Path(sys.argv[3]))
@@ -182,3 +191,63 @@ def test_trap_15_slerp_stays_on_its_device_and_in_its_dtype(monkeypatch, angle):
         found = merge_method("slerp").merge(taus, {"t": 0.25}, TensorContext("t", "matrix", base))
     assert devices.moves == []
     assert found.dtype == torch.float64
+
+
+def test_trap_6_merging_again_into_a_folder_leaves_no_stale_shards(tmp_path):
+    asked = sources(tmp_path)
+    run_merge(Recipe(**asked, method="linear", shard_size=2000), tmp_path / "out")
+    assert (tmp_path / "out" / "model.safetensors.index.json").exists()
+    run_merge(Recipe(**asked, method="linear"), tmp_path / "out", MergeOptions(overwrite=True))
+    left = [path.name for path in (tmp_path / "out").iterdir() if ".safetensors" in path.name]
+    assert left == ["model.safetensors"]
+
+
+def test_trap_7_config_and_tokenizer_are_those_of_the_first_model_without_a_base(tmp_path):
+    asked = sources(tmp_path)
+    for order in (asked["fine_tuned"], asked["fine_tuned"][::-1]):
+        models = [{"model": name, "parameters": {"weight": 0.5}} for name in order]
+        recipe = from_mergekit({"merge_method": "linear", "models": models, "dtype": "float32"})
+        for number, name in enumerate(order):
+            (Path(name) / "generation_config.json").write_text(f'{{"top_k": {number + 1}}}')
+        out = tmp_path / Path(order[0]).name / "out"
+        run_merge(recipe, out)
+        assert (out / "generation_config.json").read_text() == '{"top_k": 1}'
+
+
+def test_trap_9_a_relative_path_with_one_slash_asks_no_network(tmp_path, monkeypatch):
+    def refuse(*args: Any, **kwargs: Any) -> None:
+        msg = "the network was asked"
+        raise AssertionError(msg)
+
+    family(tmp_path / "models")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("socket.socket.connect", refuse)
+    monkeypatch.setattr("socket.getaddrinfo", refuse)
+    recipe = Recipe(base="models/base", fine_tuned=("models/ft1", "models/ft2"), method="linear")
+    run_merge(recipe, tmp_path / "out", MergeOptions(check=True))
+    assert "fine-tune 2" in (tmp_path / "out" / "README.md").read_text()
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_trap_10_the_number_of_threads_arrives(tmp_path, monkeypatch, threads):
+    found = set()
+
+    def noting(matrix: torch.Tensor, *rest: Any, **more: Any) -> Any:
+        found.add(torch.get_num_threads())
+        return leading_triplets(matrix, *rest, **more)
+
+    monkeypatch.setattr("analysis.merge.iso_c.leading_triplets", noting)
+    options = MergeOptions(device="cpu", engine=EngineChoice(threads=threads))
+    run_merge(Recipe(**sources(tmp_path), method="iso_c"), tmp_path / "out", options)
+    assert found == {threads}
+
+
+def test_trap_10_a_setting_that_nobody_reads_is_an_error():
+    with pytest.raises(RecipeError, match="write_threads"):
+        Recipe.from_dict({"base": "b", "fine_tuned": ["x", "y"], "write_threads": 4})
+
+
+def test_trap_14_mergekit_is_no_dependency():
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]
+    extras = [one for group in project["optional-dependencies"].values() for one in group]
+    assert not [one for one in (*project["dependencies"], *extras) if one.startswith("mergekit")]
