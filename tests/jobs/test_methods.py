@@ -182,6 +182,43 @@ def test_what_is_no_matrix_is_averaged_and_embeddings_are_a_switch(tmp_path, met
     assert float((merged[UP] - mean).norm() / (mean - base[UP]).norm()) > 0.05
 
 
+@pytest.mark.parametrize("method", METHODS)
+def test_convolutions_and_scalars_are_merged_and_buffers_are_the_bases(tmp_path, method):
+    def drawn(number: int) -> dict[str, torch.Tensor]:
+        generator = torch.Generator().manual_seed(7)
+        kernel, move = (torch.randn(2, 3, 2, 2, generator=generator) for _ in range(2))
+        return {
+            "model.patch.weight": kernel + 0.01 * number * move,
+            "model.scale": torch.tensor(1.0 + 0.01 * number),
+            "model.ids": torch.arange(5) + number,
+            "model.mask": torch.tensor([True, number > 0]),
+        }
+
+    paths = [str(single(tmp_path / f"m{number}", drawn(number))) for number in range(3)]
+    run_merge(Recipe(base=paths[0], fine_tuned=tuple(paths[1:]), method=method), tmp_path / "out")
+    merged, base = weights(tmp_path / "out"), drawn(0)
+    for name in ("model.ids", "model.mask"):
+        assert torch.equal(merged[name], base[name])
+    # Fine-tune 1 and 2 are one and two steps from the base.
+    steps = 3.0 if method in ("task_arithmetic", "alignmerge_b") else 1.5
+    for name in ("model.patch.weight", "model.scale"):
+        step = drawn(1)[name] - base[name]
+        if method.startswith(("dare", "ties")):
+            assert not torch.equal(merged[name], base[name]) or name == "model.scale"
+        else:
+            torch.testing.assert_close(merged[name], base[name] + steps * step, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize(("method", "rows", "share"), [
+    ("tsv_m", 1, 0.5), ("alignmerge_o", 1, 0.5), ("alignmerge_o", 2, 0.5), ("iso_c", 1, 1.0), ("iso_cts", 1, 1.0),
+])  # fmt: skip
+def test_a_side_shorter_than_the_number_of_models(method, rows, share):
+    """TSV-M and AlignMerge-O have no direction for each model and take the mean; one row decomposed is itself."""
+    taus = [torch.randn(rows, 8, generator=torch.Generator().manual_seed(number)) for number in range(2)]
+    found = METHODS[method].merge(taus, {}, TensorContext("w", "matrix"))
+    torch.testing.assert_close(found, share * (taus[0] + taus[1]), rtol=0, atol=1e-5)
+
+
 def test_a_tensor_that_a_model_lacks_counts_as_unchanged(tmp_path):
     base = tensors()
     lacking = tuned(base, 2)
