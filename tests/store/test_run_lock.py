@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from store import files, process
-from store.errors import RunBusyError, StoreError
+from store.errors import RunBusyError, RunDamagedError, StoreError
 from store.run import read_lock
 from store.run.lock import RunLock
 
@@ -241,3 +241,65 @@ def dead_pid_from(other: subprocess.Popen[bytes]) -> int:
     other.kill()
     other.wait()
     return other.pid
+
+
+def test_a_device_in_its_place_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "lock").symlink_to("/dev/zero")
+    with pytest.raises(RunDamagedError, match="lock: not a plain file"):
+        RunLock(tmp_path)
+
+
+def test_a_lock_that_never_stays_away_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Others take it and die, again and again."""
+    gone = dead_pid()
+    put_lock(tmp_path, pid=gone, pid_started=1.0)
+    monkeypatch.setattr(RunLock, "_move_away", lambda lock, expected: None)
+    with pytest.raises(RunBusyError, match="several processes try at once"):
+        RunLock(tmp_path)
+
+
+def test_a_lock_that_goes_while_it_is_looked_at_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = put_lock(tmp_path, pid=dead_pid(), pid_started=1.0)
+    real = files.read_plain
+
+    def gone(place: Path, limit: int = -1) -> bytes:
+        path.unlink()
+        monkeypatch.setattr(files, "read_plain", real)
+        return real(place, limit)
+
+    monkeypatch.setattr(files, "read_plain", gone)
+    lock = RunLock(tmp_path)
+    assert read_lock(tmp_path) == lock.info
+    lock.release()
+
+
+def test_a_disk_that_cannot_be_read_does_not_take_the_lock_away(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lock = RunLock(tmp_path)
+
+    def stale(place: Path, limit: int = -1) -> bytes:
+        raise OSError(116, "Stale file handle")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(files, "read_plain", stale)
+        lock.require()
+        lock.release()
+    assert read_lock(tmp_path) == lock.info
+    lock.release()
+    assert read_lock(tmp_path) is None
+
+
+def test_a_lock_that_another_makes_after_it_was_deleted_is_theirs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, other: subprocess.Popen[bytes]
+) -> None:
+    lock = RunLock(tmp_path)
+    (tmp_path / "lock").unlink()
+
+    def too_late(lock: RunLock) -> bool:
+        put_lock(tmp_path, pid=other.pid, pid_started=process.start_time(other.pid))
+        return False
+
+    monkeypatch.setattr(RunLock, "_create", too_late)
+    with pytest.raises(RunBusyError, match=str(other.pid)):
+        lock.require()
