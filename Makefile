@@ -84,7 +84,8 @@ fuzz: $(DEV)
 # The tests that are about analysis and store; those of jobs and commands that run the same lines again are left out,
 # and those that do nothing but kill, for a process that is killed leaves no figures.
 COVERED ?= tests/analysis tests/store tests/inputs tests/jobs/test_merge_resume.py tests/jobs/test_card.py \
-	--deselect tests/store/test_run_kill.py --deselect tests/analysis/test_reproducibility.py --deselect tests/inputs/test_matrix.py
+	--deselect tests/store/test_run_kill.py --deselect tests/analysis/test_reproducibility.py --deselect tests/inputs/test_matrix.py \
+	--deselect tests/jobs/test_merge_resume.py::test_kills_at_any_moment
 coverage: $(DEV)
 	@rm -f .coverage .coverage.*
 	$(BIN)/python -m coverage run -m pytest $(PYTEST_ARGS) $(COVERED)

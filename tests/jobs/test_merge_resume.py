@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -24,7 +25,7 @@ TENSORS = 16
 STOP = 9
 
 
-def recipe_for(folder: Path, method: str = "globa", **more: object) -> Recipe:
+def recipe_for(folder: Path, method: str = "globa", **more: Any) -> Recipe:
     base, fine_tuned = family(folder)
     return Recipe(base=str(base), fine_tuned=tuple(map(str, fine_tuned)), method=method, shard_size=6000, **more)
 
@@ -47,6 +48,20 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
+@pytest.fixture(scope="module")
+def recipe(tmp_path_factory: pytest.TempPathFactory) -> Recipe:
+    """Of sources that stay as they are."""
+    return recipe_for(tmp_path_factory.mktemp("sources"))
+
+
+@pytest.fixture(scope="module")
+def whole(recipe: Recipe, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    """What it gives undisturbed."""
+    out = tmp_path_factory.mktemp("whole") / "out"
+    run_merge(recipe, out)
+    return contents(out)
+
+
 @pytest.mark.parametrize(("method", "looks"), [("globa", 0), ("linear", 0), ("dare_linear", 0), ("ties", 3)])
 def test_what_was_written_is_not_merged_again(tmp_path, method, looks) -> None:
     recipe = recipe_for(tmp_path, method)
@@ -61,9 +76,7 @@ def test_what_was_written_is_not_merged_again(tmp_path, method, looks) -> None:
     assert not list(tmp_path.glob(".out.*"))
 
 
-def test_a_tensor_whose_bytes_are_not_what_was_noted_is_merged_again(tmp_path) -> None:
-    recipe = recipe_for(tmp_path)
-    run_merge(recipe, tmp_path / "whole")
+def test_a_tensor_whose_bytes_are_not_what_was_noted_is_merged_again(tmp_path, recipe, whole) -> None:
     left = interrupted(recipe, tmp_path / "out")
     shard = next(iter(sorted(left.glob("*.safetensors"))))
     data = bytearray(shard.read_bytes())
@@ -71,13 +84,11 @@ def test_a_tensor_whose_bytes_are_not_what_was_noted_is_merged_again(tmp_path) -
     shard.write_bytes(data)
     result = run_merge(recipe, tmp_path / "out")
     assert result.resumed == STOP - 1
-    assert contents(tmp_path / "out") == contents(tmp_path / "whole")
+    assert contents(tmp_path / "out") == whole
 
 
 @pytest.mark.parametrize("harm", ["torn", "garbage", "empty", "gone", "cut shard", "missing shard"])
-def test_a_damaged_list_or_shard_costs_time_only(tmp_path, harm) -> None:
-    recipe = recipe_for(tmp_path)
-    run_merge(recipe, tmp_path / "whole")
+def test_a_damaged_list_or_shard_costs_time_only(tmp_path, recipe, whole, harm) -> None:
     left = interrupted(recipe, tmp_path / "out")
     journal = left / JOURNAL_FILE
     text = journal.read_text()
@@ -96,7 +107,7 @@ def test_a_damaged_list_or_shard_costs_time_only(tmp_path, harm) -> None:
         shard.unlink()
     result = run_merge(recipe, tmp_path / "out")
     assert result.resumed == (STOP - 1 if harm == "torn" else 0)
-    assert contents(tmp_path / "out") == contents(tmp_path / "whole")
+    assert contents(tmp_path / "out") == whole
 
 
 def test_another_merge_does_not_take_it_up(tmp_path) -> None:
@@ -113,8 +124,7 @@ def test_another_merge_does_not_take_it_up(tmp_path) -> None:
     assert run_merge(recipe, tmp_path / "again").resumed == 0
 
 
-def test_a_note_for_another_place_is_not_believed(tmp_path) -> None:
-    recipe = recipe_for(tmp_path)
+def test_a_note_for_another_place_is_not_believed(tmp_path, recipe) -> None:
     left = interrupted(recipe, tmp_path / "out")
     with (left / JOURNAL_FILE).open("a") as file:
         for entry in ({"tensor": "nothing", "part": None}, {"tensor": "model.norm.weight", "part": 99}, {"tensor": 3}):
@@ -122,13 +132,13 @@ def test_a_note_for_another_place_is_not_believed(tmp_path) -> None:
     assert run_merge(recipe, tmp_path / "out").resumed == STOP
 
 
-def test_an_error_leaves_nothing(tmp_path) -> None:
+def test_an_error_leaves_nothing(tmp_path, recipe) -> None:
     def fail(progress: Progress) -> None:
         if progress.done == STOP:
             raise RuntimeError
 
     with pytest.raises(RuntimeError):
-        run_merge(recipe_for(tmp_path), tmp_path / "out", MergeOptions(), fail)
+        run_merge(recipe, tmp_path / "out", MergeOptions(), fail)
     assert not list(tmp_path.glob(".out.*"))
 
 
