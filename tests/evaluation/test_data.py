@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from globa_tui.diagnostics import UsageError
+from globa_tui.jobs.evaluation import command, metrics
 from globa_tui.jobs.evaluation.command import CommandError, OwnCommand
 from globa_tui.jobs.evaluation.data import DataError, read_all, read_data
 from globa_tui.jobs.evaluation.metrics import harmonic_mean, metrics_from, share_kept
@@ -97,3 +98,11 @@ def test_a_strangers_record_breaks_nothing():
         ("c", 1.0, None, None),
     ]
     assert metrics_from({}) == metrics_from({"metrics": []}) == []
+
+
+@pytest.mark.parametrize("value", [10**400, -(10**400), float("inf"), float("nan"), True, "1"])
+def test_a_measure_that_is_no_finite_number_is_none(value: object) -> None:
+    """A journal or a program of others may say anything."""
+    assert metrics._number(value) is None
+    assert not command._is_number(value)
+    assert metrics._number(3) == 3.0

@@ -33,6 +33,7 @@ GROUPS = {
     "config.json: ": "Models that are run",
     "out of the model": "Models that are run",
     "code beside": "Models that are run",
+    "data: ": "Models that are run",
     "as a file of": "Links, pipes, devices, folders",
     "outside the folder": "Links, pipes, devices, folders",
 }
