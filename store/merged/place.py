@@ -37,7 +37,7 @@ def check_place(out: Path, protected: Sequence[Path], *, overwrite: bool) -> Non
     if not os.path.lexists(out):
         return
     if not overwrite:
-        message = f"{shown(out)}: already exists; choose another output folder or allow overwriting"
+        message = f"{shown(out)}: already exists; choose another output folder, or replace it with --overwrite"
         raise OutputExistsError(message)
     if not _is_output(out):
         message = f"{shown(out)}: is not a plain model folder, so it is not overwritten; move it away or choose another"

@@ -68,7 +68,7 @@ def pack(
 
     target = Path(out).expanduser()
     if target.exists() and not overwrite:
-        msg = f"{target}: already there; choose another name, or allow overwriting"
+        msg = f"{target}: already there; choose another name, or replace it with --overwrite"
         raise OutputExistsError(msg)
     run = Run.open(run_path)
     records = run.records()
