@@ -7,7 +7,7 @@ a quarter of an hour on one thread, and are not committed; a model that is there
 import argparse
 import multiprocessing
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable
 from pathlib import Path
 
 from demo import sources
@@ -27,9 +27,9 @@ RECIPES = {
 }
 
 
-def train_all(members: Sequence[str] = (), out: Path = OUT) -> None:
-    """Train the members that are not there, all if none is named, as many side by side as there are processors."""
-    missing = [name for name in members or RECIPES if not (out / name / "config.json").is_file()]
+def train_all(members: Iterable[str] = RECIPES, out: Path = OUT) -> None:
+    """Train the members that are not there, as many side by side as there are processors."""
+    missing = [name for name in members if not (out / name / "config.json").is_file()]
     if missing:
         sources.fetch_packages()
         # A fresh process each: torch's threads do not survive a fork.
@@ -50,7 +50,7 @@ def main() -> None:
     unknown = set(arguments.members) - set(RECIPES)
     if unknown:
         parser.error(f"no such member: {', '.join(sorted(unknown))}")
-    train_all(arguments.members, arguments.out)
+    train_all(arguments.members or RECIPES, arguments.out)
 
 
 if __name__ == "__main__":

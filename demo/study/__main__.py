@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import multiprocessing
 import os
@@ -19,7 +20,7 @@ from demo.study.bed import Bed
 from demo.study.collapse_claims import collapse_claims
 from demo.study.globa_claims import globa_claims
 from demo.study.measure import Group, Pair, measure_group, measure_pair
-from demo.study.members import MEMBERS, PAIRS, write_data
+from demo.study.members import MEMBERS, Member, members_of, pairs_of, write_data
 from demo.study.numerics import measure_numerics
 
 DOCS = FOLDER.parent / "docs"
@@ -27,24 +28,26 @@ EVIDENCE = FOLDER.parent / "globa_tui" / "calibration.json"
 
 
 def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m demo.study", description=__doc__)
+    parser.add_argument("members", nargs="*", help=f"at least two of {', '.join(m.name for m in MEMBERS)}; else all")
+    members = members_of(parser.parse_args().members)
     torch.set_num_threads(1)
     start = time.monotonic()
-    families.train_all()
+    families.train_all([member.name for member in members if member.name in families.RECIPES])
     write_data()
-    pairs = measure_pairs()
-    group, numerics = measure_group(_say), _numerics()
-    write_pages(pairs, group, numerics)
+    pairs = measure_pairs(members)
+    write_pages(members, pairs, measure_group(members, _say), _numerics())
     _say(f"done after {(time.monotonic() - start) / 60:.0f} minutes")
 
 
-def measure_pairs() -> list[Pair]:
+def measure_pairs(members: Sequence[Member]) -> list[Pair]:
     """Every pair, as many side by side as there are processors."""
-    found = []
+    found, wanted = [], pairs_of(members)
     # A fresh process each: torch's threads do not survive a fork.
     with multiprocessing.get_context("spawn").Pool(os.cpu_count()) as pool:
-        for pair in pool.imap(measure_pair, PAIRS):
+        for pair in pool.imap(measure_pair, wanted):
             found.append(pair)
-            _say(f"{len(found)} of {len(PAIRS)} pairs: {pair.name}")
+            _say(f"{len(found)} of {len(wanted)} pairs: {pair.name}")
     return found
 
 
@@ -54,13 +57,13 @@ def _numerics() -> dict[str, Any]:
     return found
 
 
-def write_pages(pairs: Sequence[Pair], group: Group, numerics: dict[str, Any]) -> None:
+def write_pages(members: Sequence[Member], pairs: Sequence[Pair], group: Group, numerics: dict[str, Any]) -> None:
     """Write both pages and the evidence."""
     claims = [*globa_claims(pairs, numerics), *alignmerge_claims(pairs, group), *collapse_claims(pairs, group)]
-    (DOCS / "claims.md").write_text(pages.claims_page(claims, len(pairs)), encoding="utf-8")
+    (DOCS / "claims.md").write_text(pages.claims_page(claims, members, len(pairs)), encoding="utf-8")
     evidence = calibration.evidence(pairs)
     EVIDENCE.write_text(json.dumps(evidence, indent=1) + "\n", encoding="utf-8")
-    (DOCS / "calibration.md").write_text(pages.calibration_page(pairs, evidence), encoding="utf-8")
+    (DOCS / "calibration.md").write_text(pages.calibration_page(members, pairs, evidence), encoding="utf-8")
 
 
 def _say(text: str) -> None:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from analysis.merged_alignment import merged_alignment
 from demo.study.bed import SETTINGS, Bed
-from demo.study.members import BASE_FOLDER, MEMBERS, Member, data_words
+from demo.study.members import BASE_FOLDER, Member, data_words
 from demo.study.score import Scores
 from globa_tui.aggregate import aggregate
 from globa_tui.coefficients import PATTERNS, Coefficients
@@ -150,22 +150,22 @@ class Group:
         return Scores(self.members, self.results, part)
 
 
-def measure_group(progress: Callable[[str], None] = lambda text: None) -> Group:
+def measure_group(members: tuple[Member, ...], progress: Callable[[str], None] = lambda text: None) -> Group:
     """Merge all members by every method that takes so many, and run them all on the same inputs."""
-    bed = Bed(MEMBERS)
+    bed = Bed(members)
     bed.sources()
     for key, (name, params) in METHODS.items():
         if name != "slerp":
             progress(f"all of them: {key}")
             bed.method(key, name, params)
-    states = bed.kept("states", _states)
-    return Group(MEMBERS, bed.found, states["similar"], states["difficulty"])
+    states = bed.kept("states", lambda: _states(members))
+    return Group(members, bed.found, states["similar"], states["difficulty"])
 
 
-def _states() -> dict[str, Any]:
+def _states(members: tuple[Member, ...]) -> dict[str, Any]:
     """HiddenSim at the last token, on five datapoints of every task, as in the paper."""
-    tasks = tuple(dict.fromkeys(member.task for member in MEMBERS))
+    tasks = tuple(dict.fromkeys(member.task for member in members))
     data = tuple(Path(word.partition("=")[2]) for word in data_words(tasks, ("test",)))
-    sources = tuple(str(member.folder) for member in MEMBERS)
+    sources = tuple(str(member.folder) for member in members)
     found = run_represent(RepresentRequest(str(BASE_FOLDER), sources, data, samples=5, text_field="prompt"))
     return {"similar": found["last"]["hidden_sim"], "difficulty": found["last"]["mds"]}

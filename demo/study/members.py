@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
@@ -38,9 +39,18 @@ MEMBERS = (
     *(Member(name, families.OUT / name, name) for name in puzzles.ANSWERS),
 )
 BASE_FOLDER = MODELS / BASE
-PAIRS = tuple(pair for pair in combinations(MEMBERS, 2) if pair[0].task != pair[1].task)
 TEXTS = ("code", "prose")
 """Tasks that are measured in bits per byte alone; the others by exact answers too."""
+
+
+def members_of(names: Sequence[str]) -> tuple[Member, ...]:
+    """The members of these names, all where there are none."""
+    return tuple(member for member in MEMBERS if not names or member.name in names)
+
+
+def pairs_of(members: Sequence[Member]) -> list[tuple[Member, Member]]:
+    """Every two of different tasks; the first of a pair is the anchor."""
+    return [pair for pair in combinations(members, 2) if pair[0].task != pair[1].task]
 
 
 def write_data(out: Path = OUT / "data") -> None:
