@@ -34,15 +34,16 @@ def claims_page(claims: Sequence[Claim], members: Sequence[Member], pairs: int) 
 
 
 def _setting(members: Sequence[Member], pairs: int) -> str:
+    names = ", ".join(member.name for member in members)
     return (
         f"{len(members)} fine-tunes of the [demo base](../demo/README.md) (759,296 parameters) with different data, "
-        f"lengths and learning rates: {', '.join(member.name for member in members)} (`make families`; "
-        f"demo/families.py). {pairs} pairs of different tasks, the first of each the anchor; published thresholds, embeddings left out of the analysis. Up "
-        f"to {TUNING} questions or {TUNING_TEXT:,} characters of a task for tuning and {TEST} or {TEST_TEXT:,} others "
-        "for the test, none of it in training; every figure is from the test data unless it says otherwise. "
-        "Performance is exact answers, or the inverse of bits per byte for code and prose. A share is performance over "
-        "the fine-tune's own; merging loss is the share minus 1; gain is the part of a fine-tune's advance over the "
-        "base, in bits per byte, that is kept."
+        f"lengths and learning rates: {names} (`make families`; demo/families.py). {pairs} pairs of different tasks, "
+        "the first of each the anchor; published thresholds, embeddings left out of the analysis. Up to "
+        f"{TUNING} questions or {TUNING_TEXT:,} characters of a task for tuning and {TEST} or {TEST_TEXT:,} others for "
+        "the test, none of it in training; every figure is from the test data unless it says otherwise. Performance is "
+        "exact answers, or the inverse of bits per byte for code and prose. A share is performance over the "
+        "fine-tune's own; merging loss is the share minus 1; gain is the part of a fine-tune's advance over the base, in bits per "
+        "byte, that is kept."
     )
 
 
