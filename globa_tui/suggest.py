@@ -9,6 +9,7 @@ from typing import Any
 
 from globa_tui.coefficients import PATTERNS, Coefficients
 from globa_tui.evaluated import Evaluated
+from globa_tui.evidence import Basis
 from globa_tui.jobs.sweep.results import SweepResults
 from globa_tui.presets import merge_preset
 from globa_tui.recipe import Recipe
@@ -67,8 +68,13 @@ class Suggestion:
     """Share of every overlap type in the retained energy of the other tasks."""
     recipe: Recipe
     reasons: tuple[str, ...]
-    measured: bool
-    """Whether measurements chose the recipe; otherwise it is a start, and data have to decide."""
+    basis: Basis
+    """What chose the recipe."""
+
+    @property
+    def measured(self) -> bool:
+        """Whether measurements chose the recipe; otherwise it is a start, and data have to decide."""
+        return self.basis != "weights"
 
 
 def suggest(
@@ -102,30 +108,28 @@ def suggest(
     shares = _shares(done)
     scenario = SCENARIOS[_scenario(shares)]
     reasons = [f"looks {scenario.name}: {scenario.why}", _energies(shares)]
-    recipe, measured = _measured(run, sweep, evaluated)
-    reasons += measured
+    recipe, basis, why = _measured(run, sweep, evaluated)
+    reasons += [why] if why else []
     return Suggestion(
         scenario.name,
         shares,
         recipe if recipe is not None else Recipe(run=run, coefficients=scenario.coefficients),
         (*reasons, *_idle(evaluated), *_thresholds(done, settings), *_thin(done)),
-        recipe is not None,
+        basis,
     )
 
 
-def _measured(
-    run: str, sweep: SweepResults | None, evaluated: Evaluated | None
-) -> tuple[Recipe | None, tuple[str, ...]]:
-    """The best recipe that was measured, and why: of a sweep with enough candidates, or of merges."""
+def _measured(run: str, sweep: SweepResults | None, evaluated: Evaluated | None) -> tuple[Recipe | None, Basis, str]:
+    """The best recipe that was measured, where, and why: of a sweep with enough candidates, or of merges."""
     trial = sweep.best if sweep is not None and len(sweep.trials) >= _LEAST_TRIALS else None
     if sweep is not None and trial is not None:
         many = f"the best of {len(sweep.trials)} candidates"
-        return trial.candidate.recipe(run), (_keeps(many, trial.shares),)
+        return trial.candidate.recipe(run), "sweep", _keeps(many, trial.shares)
     merge = evaluated.best if evaluated is not None else None
     if evaluated is not None and merge is not None:
         many = f"{merge.path}, the best of {len(evaluated.merges)} evaluated merges (a sweep tries more),"
-        return merge.recipe, (_keeps(many, merge.shares),)
-    return None, ()
+        return merge.recipe, "evaluation", _keeps(many, merge.shares)
+    return None, "weights", ""
 
 
 def _keeps(what: str, shares: Mapping[str, float]) -> str:

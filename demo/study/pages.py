@@ -42,8 +42,8 @@ def _setting(members: Sequence[Member], pairs: int) -> str:
         f"{TUNING} questions or {TUNING_TEXT:,} characters of a task for tuning and {TEST} or {TEST_TEXT:,} others for "
         "the test, none of it in training; every figure is from the test data unless it says otherwise. Performance is "
         "exact answers, or the inverse of bits per byte for code and prose. A share is performance over the "
-        "fine-tune's own; merging loss is the share minus 1; gain is the part of a fine-tune's advance over the base, in bits per "
-        "byte, that is kept."
+        "fine-tune's own; merging loss is the share minus 1; gain is the part of a fine-tune's advance over the base, "
+        "in bits per byte, that is kept."
     )
 
 

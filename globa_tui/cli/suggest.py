@@ -32,6 +32,7 @@ def suggest(
     from globa_tui.cli.runs import reading
     from globa_tui.diagnostics import UsageError, printable, say
     from globa_tui.evaluated import read_evaluated
+    from globa_tui.evidence import evidence
     from globa_tui.jobs.sweep.results import find_journals, read_results
     from globa_tui.suggest import suggest as read
     from store.files import write_atomic
@@ -46,13 +47,15 @@ def suggest(
             msg = f"{opened.path}: no layer is analysed yet; `globa-tui resume {run}` first"
             raise UsageError(msg)
         suggestion = read(run, records, opened.manifest["settings"], sweep, read_evaluated(opened))
+    known = evidence(suggestion.basis)
     if recipe is not None:
         write_atomic(recipe, suggestion.recipe.to_yaml().encode())
     if as_json:
-        plain = {**asdict(suggestion), "recipe": suggestion.recipe.to_dict()}
+        more = {"recipe": suggestion.recipe.to_dict(), "measured": suggestion.measured, "evidence": known}
+        plain = {**asdict(suggestion), **more}
         print(json.dumps({"schema": 1, **finite(plain)}, allow_nan=False))
         return
-    for reason in suggestion.reasons:
+    for reason in (*suggestion.reasons, *([known] if known else [])):
         print(f"- {printable(reason)}")
     print(printable(suggestion.recipe.equivalent_command()))
     if not suggestion.measured:

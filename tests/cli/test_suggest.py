@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from globa_tui.coefficients import PATTERNS, Coefficients
+from globa_tui.evidence import FOUND, evidence
 from globa_tui.jobs.sweep.candidate import Candidate
 from globa_tui.jobs.sweep.results import read_results
 from globa_tui.recipe import Recipe
@@ -77,6 +78,20 @@ def test_the_command(tmp_path: Path) -> None:
     assert result.code == 0, result.err
     assert "weights alone do not decide" in result.err
     assert result.out.splitlines()[-1].startswith("globa-tui merge ")
+    stated = json.loads(FOUND.read_text(encoding="utf-8"))
+    wins = stated["weights"]["harmonic"]["wins"]
+    assert stated["pairs"] >= 12
+    assert f"on {stated['pairs']} pairs" in result.out
+    assert f"beat WA in {wins['WA']}, TA in {wins['TA']}, TIES in {wins['TIES']}, DARE in {wins['DARE']}" in result.out
     assert Recipe.read(tmp_path / "start.yaml").run == run
     found = json.loads(call("suggest", run, "--json").out)
-    assert (found["measured"], found["recipe"]["method"]) == (False, "globa")
+    assert (found["measured"], found["basis"], found["recipe"]["method"]) == (False, "weights", "globa")
+    assert found["evidence"] in result.out
+
+
+def test_every_basis_has_its_own_evidence() -> None:
+    assert evidence("evaluation") is None
+    sweep = evidence("sweep")
+    assert sweep is not None
+    assert "the best of a sweep beat WA in" in sweep
+    assert sweep != evidence("weights")
