@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from globa_tui.cli import measure_options as own
 from globa_tui.cli import options as opt
-from globa_tui.cli.measuring import absolute_data, in_background, in_foreground, metrics_of, write_recipe
+from globa_tui.cli.measuring import absolute_data, forced, in_background, in_foreground, metrics_of, write_recipe
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -47,7 +47,6 @@ def compare(
     Each at its defaults and at its best over a small budget: what it keeps of every task, and what it costs.
     """
     from globa_tui.jobs.compare.settings import CompareRequest, write_request
-    from globa_tui.jobs.evaluation.settings import EvaluationSettings
     from globa_tui.jobs.sweep.settings import SweepRequest
 
     sweep = SweepRequest(
@@ -56,9 +55,7 @@ def compare(
         metrics=metrics_of(metric),
         score=score,  # type: ignore[arg-type]
         test=tuple(map(absolute_data, test or ())),
-        settings=EvaluationSettings(
-            window=window, limit=limit, generate=False, dtype=dtype, device=device, batch_tokens=batch_tokens
-        ),
+        settings=forced(window, limit, dtype, batch_tokens, device),
     )
     request = CompareRequest(sweep, budget)
     if background:

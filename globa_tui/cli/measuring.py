@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
+    from globa_tui.jobs.evaluation.settings import EvaluationSettings
     from globa_tui.jobs.progress import Listener
     from globa_tui.jobs.protocol import Kind
     from globa_tui.jobs.reporter import Reporter
@@ -41,6 +42,17 @@ def in_background(kind: Kind, argv: Sequence[str], run: Path) -> None:
     client.require_alone(run, kind)
     status = client.wait_started(client.start(kind, argv, run), run, kind)
     say(f"{run}: {kind} started (process {status.pid}); see `globa-tui status {run}`")
+
+
+def forced(
+    window: int, limit: int | None, dtype: str, batch_tokens: int, device: str, max_new_tokens: int = 256
+) -> EvaluationSettings:
+    """How candidates are measured: by what the right answers cost, without letting the model write its own."""
+    from globa_tui.jobs.evaluation.settings import EvaluationSettings
+
+    return EvaluationSettings(
+        window, limit, max_new_tokens, generate=False, dtype=dtype, device=device, batch_tokens=batch_tokens
+    )
 
 
 def metrics_of(words: list[str] | None) -> dict[str, str]:

@@ -15,8 +15,10 @@ if TYPE_CHECKING:
     from globa_tui.cli.tables import Table
     from globa_tui.jobs.progress import Listener
     from globa_tui.jobs.reporter import Reporter
+    from globa_tui.jobs.settings import EngineChoice
     from globa_tui.jobs.sweep.job import SweepOutcome
     from globa_tui.jobs.sweep.results import SweepResults, Trial
+    from globa_tui.jobs.sweep.settings import SweepRequest
 
 EXAMPLE = """
 globa-tui sweep math-code --data math=tune.jsonl --data code=tune.txt --recipe best.yaml
@@ -62,7 +64,6 @@ def sweep(
     Candidates are built in memory from RUN, measured on every task, and kept; what was measured is not measured again.
     The score is the harmonic mean over the tasks of the share of the best fine-tune's performance, or gain.
     """
-    from globa_tui.jobs.evaluation.settings import EvaluationSettings
     from globa_tui.jobs.sweep.settings import SweepRequest, write_request
 
     low, high = _range(coefficient_range)
@@ -81,9 +82,7 @@ def sweep(
         score=score,  # type: ignore[arg-type]
         test=tuple(map(absolute_data, test or ())),
         seed=seed,
-        settings=EvaluationSettings(
-            window, limit, max_new_tokens, False, dtype, device=device, batch_tokens=batch_tokens
-        ),
+        settings=forced(window, limit, dtype, batch_tokens, device, max_new_tokens),
         base=base,
         fine_tuned=tuple(fine_tuned or ()),
     )
@@ -93,15 +92,19 @@ def sweep(
         in_background("sweep", ["--run", str(request.run), *place.argv()], request.run)
         return
 
+    outcome = _swept(request, place, quiet=quiet)
+    write_recipe(recipe, outcome.recipe)
+    _print(outcome, top, recipe, as_json=as_json)
+
+
+def _swept(request: SweepRequest, place: EngineChoice, *, quiet: bool) -> SweepOutcome:
     def work(listener: Listener, watch: Callable[[Reporter], None]) -> SweepOutcome:
         from globa_tui.jobs.sweep.job import run_sweep
 
         return run_sweep(request, listener, watch, place)
 
     kept = f"; what was measured is kept in {request.run}; the same command goes on"
-    outcome = in_foreground(work, "sweeping", "candidates", kept, quiet=quiet)
-    write_recipe(recipe, outcome.recipe)
-    _print(outcome, top, recipe, as_json=as_json)
+    return in_foreground(work, "sweeping", "candidates", kept, quiet=quiet)
 
 
 def _range(text: str) -> tuple[float, float]:
