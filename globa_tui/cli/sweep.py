@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from globa_tui.cli import measure_options as own
 from globa_tui.cli import options as opt
-from globa_tui.cli.measuring import absolute_data, in_background, in_foreground, metrics_of, write_recipe
+from globa_tui.cli.measuring import absolute_data, forced, in_background, in_foreground, metrics_of, write_recipe
 
 if TYPE_CHECKING:
     from collections.abc import Callable
