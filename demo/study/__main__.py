@@ -19,7 +19,7 @@ from demo.study.alignmerge_claims import alignmerge_claims
 from demo.study.bed import Bed
 from demo.study.collapse_claims import collapse_claims
 from demo.study.globa_claims import globa_claims
-from demo.study.measure import Group, Pair, measure_group, measure_pair
+from demo.study.measure import Group, Pair, is_measured, measure_group, measure_pair
 from demo.study.members import MEMBERS, Member, members_of, pairs_of, write_data
 from demo.study.numerics import measure_numerics
 
@@ -30,19 +30,22 @@ EVIDENCE = FOLDER.parent / "globa_tui" / "calibration.json"
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m demo.study", description=__doc__)
     parser.add_argument("members", nargs="*", help=f"at least two of {', '.join(m.name for m in MEMBERS)}; else all")
-    members = members_of(parser.parse_args().members)
+    parser.add_argument("--so-far", action="store_true", help="write the pages from the pairs that are measured")
+    arguments = parser.parse_args()
+    members = members_of(arguments.members)
     torch.set_num_threads(1)
     start = time.monotonic()
     families.train_all([member.name for member in members if member.name in families.RECIPES])
     write_data()
-    pairs = measure_pairs(members)
+    wanted = [pair for pair in pairs_of(members) if not arguments.so_far or is_measured(pair)]
+    pairs = measure_pairs(wanted)
     write_pages(members, pairs, measure_group(members, _say), _numerics())
     _say(f"done after {(time.monotonic() - start) / 60:.0f} minutes")
 
 
-def measure_pairs(members: Sequence[Member]) -> list[Pair]:
+def measure_pairs(wanted: Sequence[tuple[Member, Member]]) -> list[Pair]:
     """Every pair, as many side by side as there are processors."""
-    found, wanted = [], pairs_of(members)
+    found = []
     # A fresh process each: torch's threads do not survive a fork.
     with multiprocessing.get_context("spawn").Pool(os.cpu_count()) as pool:
         for pair in pool.imap(measure_pair, wanted):

@@ -15,11 +15,9 @@ from demo.study.bed import SETTINGS, Bed
 from demo.study.members import BASE_FOLDER, Member, data_words
 from demo.study.score import Scores
 from globa_tui.aggregate import aggregate
-from globa_tui.coefficients import PATTERNS, Coefficients
 from globa_tui.jobs.represent import RepresentRequest, run_represent
 from globa_tui.jobs.sweep.candidate import Candidate
 from globa_tui.jobs.sweep.search import two_stage
-from globa_tui.presets import MERGE_PRESETS
 from globa_tui.suggest import suggest
 
 METHODS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -39,7 +37,6 @@ METHODS: dict[str, tuple[str, dict[str, Any]]] = {
 RIVALS = ("WA", "TA", "TIES", "DARE")
 COLLAPSE = ("TIES", "WA", "DARE", "SLERP", "TA")
 """The columns of the collapse paper's Table 4; its LA is the average."""
-UNIFORM = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8)
 DIRECTIONS = 32
 
 
@@ -68,16 +65,17 @@ def measure_pair(members: tuple[Member, Member]) -> Pair:
     bed.sources()
     for key, (name, params) in METHODS.items():
         bed.method(key, name, params)
-    for name in ("readme", "uniform-0.6"):
-        bed.candidate(f"preset {name}", Candidate(MERGE_PRESETS[name].coefficients))
-    for scale in UNIFORM:
-        bed.candidate(f"all at {scale:g}", Candidate(Coefficients(dict.fromkeys(PATTERNS, scale))))
     bed.kept("swept", lambda: _two_stages(bed))
     weights = bed.kept("weights", lambda: weight_measures(bed.records))
     sai = bed.kept("SAI", lambda: {key: _sai(bed, key) for key in RIVALS[:3]})
     suggested = bed.kept("suggestion", lambda: _suggestion(bed))
     bed.candidate("suggested", Candidate.from_dict(suggested["candidate"]))
     return Pair(members, bed.found, weights, sai)
+
+
+def is_measured(members: tuple[Member, Member]) -> bool:
+    """Whether nothing of a pair is left to measure."""
+    return "suggested" in Bed(members).found
 
 
 def _two_stages(bed: Bed) -> str:
