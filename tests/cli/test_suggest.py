@@ -42,7 +42,7 @@ def record(name: str = "q", rank: int = 9, **energies: float) -> dict[str, Any]:
     ],
 )
 def test_the_scenario_is_by_energy(energies: dict[str, float], scenario: str, coefficient: tuple[str, float]) -> None:
-    found = suggest("run", [record(**energies), {"status": "pending", "name": "x"}], SETTINGS, None)
+    found = suggest("run", [record("q", 9, **energies), {"status": "pending", "name": "x"}], SETTINGS, None)
     assert (found.scenario, found.measured) == (scenario, False)
     assert found.recipe.coefficients[coefficient[0]] == coefficient[1]
     assert sum(found.shares.values()) == pytest.approx(1.0 if energies else 0.0)

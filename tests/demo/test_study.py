@@ -34,15 +34,15 @@ def measured(kept: dict[str, float], members: tuple[Member, ...]) -> dict[str, A
     return results
 
 
-def pair(members: tuple[Member, Member], number: int = 0, **kept: float) -> Pair:
-    every = {name: 0.5 for name in (*METHODS, *STAGES, "suggested")} | {k.replace("_", " "): v for k, v in kept.items()}
+def pair(members: tuple[Member, Member], kept: dict[str, float] | None = None, number: int = 0) -> Pair:
+    every = {name: 0.5 for name in (*METHODS, *STAGES, "suggested")} | (kept or {})
     results = measured(every, members) | {"swept": "stage 1: A at 0.9", "suggestion": {"scenario": "balanced"}}
     weights = {name: 0.3 + 0.01 * number for name in (*CONFLICT, "energy of type A")}
     return Pair(members, results, weights, dict.fromkeys(RIVALS[:3], SPECTRUM))
 
 
-def group(**kept: float) -> Group:
-    every = {name: 0.5 for name in METHODS if name != "SLERP"} | kept
+def group() -> Group:
+    every = {name: 0.5 for name in METHODS if name != "SLERP"}
     similar = [[1.0, 0.1, 0.5, 0.9], [0.1, 1.0, 0.4, 0.2], [0.5, 0.4, 1.0, 0.3], [0.9, 0.2, 0.3, 1.0]]
     return Group(FOUR, measured(every, FOUR), similar, [2.0, 4.3, 2.5, 2.1])
 
@@ -64,7 +64,7 @@ def found(claims: list[Claim], source: str, says: str = "") -> Claim:
 
 @pytest.mark.parametrize(("a", "verdict"), [(0.505, "confirmed"), (0.45, "not confirmed")])
 def test_type_a_is_harmless_or_not(a: float, verdict: str) -> None:
-    pairs = [pair(two, **{"stage 1: A alone": a}) for two in pairs_of(FOUR)]
+    pairs = [pair(two, {"stage 1: A alone": a}) for two in pairs_of(FOUR)]
     claim = found(globa_claims(pairs, NUMERICS), "Table 3")
     assert claim.verdict == verdict
     assert ("6 of 6" in claim.found) == (verdict == "confirmed")
@@ -83,13 +83,13 @@ def test_numerics_decide_what_needs_no_data() -> None:
 def test_a_trade_off_needs_both_directions(scaled: tuple[float, float], verdict: str) -> None:
     """When both tasks rise, or both fall, nothing is traded."""
     ends = {"stage 1: A at 0.9": scaled[0], "stage 1: A at 0.5": scaled[1]}
-    claims = globa_claims([pair(two, **ends) for two in pairs_of(FOUR)], NUMERICS)
+    claims = globa_claims([pair(two, ends) for two in pairs_of(FOUR)], NUMERICS)
     assert found(claims, "Figure 2").verdict == verdict
 
 
 @pytest.mark.parametrize(("better", "verdict"), [(0.7, "confirmed"), (0.4, "not confirmed")])
 def test_a_method_is_better_when_it_wins_in_most_pairs(better: float, verdict: str) -> None:
-    pairs = [pair(two, **{"TIES + B": better, "AlignMerge-O": better}) for two in pairs_of(FOUR)]
+    pairs = [pair(two, {"TIES + B": better, "AlignMerge-O": better}) for two in pairs_of(FOUR)]
     claims = alignmerge_claims(pairs, group())
     assert found(claims, "Table 15", "TIES").verdict == verdict
     assert found(claims, "Table 2", "AlignMerge-O").verdict == verdict
@@ -98,17 +98,17 @@ def test_a_method_is_better_when_it_wins_in_most_pairs(better: float, verdict: s
 
 def test_correlations_are_those_of_the_losses() -> None:
     """Where the measure rises with the loss pair by pair, it is found; where nothing varies, nothing is."""
-    rising = [pair(two, n, **dict.fromkeys(METHODS, 0.8 - 0.1 * n)) for n, two in enumerate(pairs_of(FOUR))]
+    rising = [pair(two, dict.fromkeys(METHODS, 0.8 - 0.1 * n), n) for n, two in enumerate(pairs_of(FOUR))]
     claims = collapse_claims(rising, group())
     assert found(claims, "Table 4", "No measure").verdict == "not confirmed"
     assert "−1.00" in found(claims, "Table 4", "No measure").table
-    level = [pair(two, n) for n, two in enumerate(pairs_of(FOUR))]
+    level = [pair(two, number=n) for n, two in enumerate(pairs_of(FOUR))]
     assert found(collapse_claims(level, group()), "Table 4", "No measure").verdict == "confirmed"
     assert HIDDEN in found(claims, "Table 4", "hidden states").table
 
 
 def test_a_suggestion_is_counted_where_it_wins() -> None:
-    pairs = [pair(two, suggested=0.9 if n < 4 else 0.2) for n, two in enumerate(pairs_of(FOUR))]
+    pairs = [pair(two, {"suggested": 0.9 if n < 4 else 0.2}) for n, two in enumerate(pairs_of(FOUR))]
     evidence = calibration.evidence(pairs)
     assert evidence["weights"]["harmonic"]["beats_all"] == 4
     assert evidence["weights"]["gain"]["wins"] == dict.fromkeys(RIVALS, 4)
