@@ -80,7 +80,6 @@ def test_the_command(tmp_path: Path) -> None:
     assert result.out.splitlines()[-1].startswith("globa-tui merge ")
     stated = json.loads(FOUND.read_text(encoding="utf-8"))
     wins = stated["weights"]["harmonic"]["wins"]
-    assert stated["pairs"] >= 12
     assert f"on {stated['pairs']} pairs" in result.out
     assert f"beat WA in {wins['WA']}, TA in {wins['TA']}, TIES in {wins['TIES']}, DARE in {wins['DARE']}" in result.out
     assert Recipe.read(tmp_path / "start.yaml").run == run
