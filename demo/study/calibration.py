@@ -81,7 +81,7 @@ def by_pair(pairs: Sequence[Pair]) -> str:
         keys = (WEIGHTS_ALONE.key(pair), SWEPT.key(pair), *RIVALS)
         both = [f"{pair.scores('test').harmonic(key):.2f} / {pair.scores('test').mean_gain(key):.2f}" for key in keys]
         rows.append([pair.name, str(pair.results["suggestion"]["scenario"]), *both])
-    return table(head, rows).replace("-0.", "−0.").replace("-1.", "−1.")
+    return table(head, rows).replace("/ -", "/ −")
 
 
 def scenarios(pairs: Sequence[Pair]) -> str:

@@ -20,6 +20,8 @@ CONFLICT = (
 )
 HIDDEN = "Hidden State Distance Similarity"
 SURE = 0.05
+FEWEST = 12
+"""Fewer pairs say nothing of a correlation."""
 
 
 def collapse_claims(pairs: Sequence[Pair], group: Group) -> list[Claim]:
@@ -37,12 +39,13 @@ def correlations(pairs: Sequence[Pair], group: Group) -> list[Claim]:
     }
     sure = [found[name, method][1] < SURE for name, method in product(CONFLICT, COLLAPSE)]
     hidden = {method: found[HIDDEN, method][1] < SURE for method in COLLAPSE}
+    enough = len(pairs) >= FEWEST
     others = table(["measure", *COLLAPSE], [_row(name, found) for name in values if name not in (*CONFLICT, HIDDEN)])
     return [
         Claim(
             "Merging collapse, Table 4",
             "No measure of conflict between the weights is correlated with the merging loss of pairs (p > 0.05).",
-            verdict(not any(sure)),
+            verdict(not any(sure)) if enough else "not testable at this size",
             f"p < 0.05 in {sum(sure)} of {len(sure)} cells; by chance alone one in twenty would be. Pearson's r, p in "
             f"brackets, over {len(pairs)} pairs.",
             table(["measure", *COLLAPSE], [_row(name, found) for name in CONFLICT]),
@@ -50,7 +53,9 @@ def correlations(pairs: Sequence[Pair], group: Group) -> list[Claim]:
         Claim(
             "Merging collapse, Table 4",
             "The distance of hidden states is correlated with the merging loss of pairs (p < 0.05, but for DARE).",
-            verdict(all(sure for method, sure in hidden.items() if method != "DARE")),
+            verdict(all(sure for method, sure in hidden.items() if method != "DARE"))
+            if enough
+            else "not testable at this size",
             f"p < 0.05 for {', '.join(method for method, sure in hidden.items() if sure) or 'none'}. Pairs share "
             "fine-tunes, so they are fewer than they look, here as in the paper. Below it, what GLOBA measures.",
             table(["measure", *COLLAPSE], [_row(HIDDEN, found)]) + "\n\n" + others,
