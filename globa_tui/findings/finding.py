@@ -6,13 +6,9 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from globa_tui.coefficients import PATTERNS
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
 
 Record = Mapping[str, Any]
 
@@ -113,47 +109,49 @@ class Evidence:
             )
         return self._norms[task]
 
-    def energies(self, task: int) -> NDArray[np.float64]:
-        """Energy of the types of one fine-tune: a row for each analysed layer, a column for each of `TYPES`."""
-        return self._pattern_energies(task)[:, 1:]
+    def energies(self, task: int, name: str) -> list[float]:
+        """Energy of one pattern of a fine-tune against the anchor, in each analysed layer."""
+        return self._pattern_energies(task)[PATTERNS.index(name)]
 
-    def pruned_energies(self, task: int) -> NDArray[np.float64]:
+    def retained_energies(self, task: int) -> list[float]:
+        """Energy of all types of a fine-tune together, in each analysed layer."""
+        return [math.fsum(row) for row in zip(*self._pattern_energies(task)[1:], strict=True)]
+
+    def pruned_energies(self, task: int) -> list[float]:
         """Energy of a task vector that truncation and pruning leave in each analysed layer."""
         if task != self.anchor:
-            energies: NDArray[np.float64] = self.energies(task).sum(axis=1)
-            return energies
-        return self._pattern_energies(self.others[0] if self.others else task)[:, 0]
+            return self.retained_energies(task)
+        return self.energies(self.others[0] if self.others else task, "C1")
 
     def share(self, task: int, name: str, rows: Sequence[int] | None = None) -> float:
         """Share of one type in the energy of a fine-tune, over these of the analysed layers or all."""
-        found = self.energies(task) if rows is None else self.energies(task)[list(rows)]
-        whole = float(found.sum())
-        return float(found[:, TYPES.index(name)].sum()) / whole if whole else 0.0
+        places = range(len(self.done)) if rows is None else rows
+        columns = self._pattern_energies(task)
+        whole = math.fsum(column[row] for column in columns[1:] for row in places)
+        return math.fsum(columns[PATTERNS.index(name)][row] for row in places) / whole if whole else 0.0
 
     def shares(self, task: int, name: str) -> list[float]:
         """Share of one type in the energy of a fine-tune, in each analysed layer."""
-        found = self.energies(task)
-        whole = found.sum(axis=1)
-        shares: list[float] = (found[:, TYPES.index(name)] / (whole + (whole == 0))).tolist()
-        return shares
+        pairs = zip(self.energies(task, name), self.retained_energies(task), strict=True)
+        return [part / whole if whole else 0.0 for part, whole in pairs]
 
     @cached_property
     def _norms(self) -> dict[int | None, list[float]]:
         return {}
 
     @cached_property
-    def _energies(self) -> dict[int, NDArray[np.float64]]:
+    def _energies(self) -> dict[int, list[list[float]]]:
         return {}
 
-    def _pattern_energies(self, task: int) -> NDArray[np.float64]:
-        """A column for each of `PATTERNS`. Read once: every rule looks at them, and a run may have 20,000 layers."""
-        import numpy as np
+    def _pattern_energies(self, task: int) -> list[list[float]]:
+        """A list for each of `PATTERNS`. Read once: every rule looks at them, and a run may have 20,000 layers.
 
+        Without NumPy, which the interface does not load for its first screen.
+        """
         if task not in self._energies:
-            cells = (_patterns_of(record, task, self.tasks) for record in self.done)
-            flat = np.fromiter((cell[name]["energy"] for cell in cells for name in PATTERNS), np.float64)
-            found = flat.reshape(len(self.done), len(PATTERNS))
-            if not np.isfinite(found).all():
+            cells = [_patterns_of(record, task, self.tasks) for record in self.done]
+            found = [[float(cell[name]["energy"]) for cell in cells] for name in PATTERNS]
+            if not all(math.isfinite(math.fsum(column)) for column in found):
                 msg = "the energy of a type is no finite number"
                 raise ValueError(msg)
             self._energies[task] = found

@@ -116,7 +116,7 @@ def _truncated_energy(evidence: Evidence) -> float:
     """Energy of all truncated task vectors: that of the pruned matrices over what pruning retained of it."""
     whole = 0.0
     for task in range(evidence.tasks):
-        pruned = evidence.pruned_energies(task).tolist()
+        pruned = evidence.pruned_energies(task)
         for record, energy in zip(evidence.done, pruned, strict=True):
             share = (record.get("retained") or [])[task : task + 1]
             whole += energy / share[0] if share and share[0] else 0.0

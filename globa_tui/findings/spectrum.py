@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 from globa_tui.findings.finding import (
@@ -55,7 +56,7 @@ def lost(evidence: Evidence) -> Iterator[Finding]:
     """A task vector of which truncation and pruning keep little."""
     for task in range(evidence.tasks):
         whole = evidence.norm(task) ** 2
-        kept = float(evidence.pruned_energies(task).sum())
+        kept = math.fsum(evidence.pruned_energies(task))
         if whole and 1.0 - kept / whole > MOST_LOST:
             gone = 1.0 - kept / whole
             text = (
