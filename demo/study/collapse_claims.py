@@ -96,8 +96,8 @@ def difficulty(group: Group) -> Claim:
         "Merging collapse, Table 5",
         "A higher merging difficulty score (MDS) goes with a worse merging loss (p < 0.05).",
         verdict(p < SURE and r < 0),
-        f"r = {r:+.2f}, p = {p_value(p)} over {len(known)} fine-tunes merged into one, each with its best loss over "
-        f"{len(methods)} methods; one group, where the paper has four.".replace("-", "−"),
+        f"r = {f'{r:+.2f}'.replace('-', '−')}, p = {p_value(p)} over {len(known)} fine-tunes merged into one, each "
+        f"with its best loss over {len(methods)} methods; one group, where the paper has four.",
         table(["fine-tune", "MDS", "best loss"], rows),
     )
 
