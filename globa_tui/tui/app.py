@@ -184,10 +184,10 @@ class InspectApp(App[int]):
 
     @property
     def shown(self) -> tuple[object, ...]:
-        """Everything that screens show, for telling whether it is another than before."""
+        """What screens show besides the layers, for telling whether it is another than before."""
         editor = self.editor
         edited = (editor.recipe, editor.saved, editor.selection) if editor else ()
-        return (self.model.version, self.jobs, edited, self.metric, self.marks, tuple(self.troubles.items()))
+        return (self.jobs, edited, self.metric, self.marks, tuple(self.troubles.items()), tuple(self.findings))
 
     @property
     def recipe_changed(self) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
 Record = Mapping[str, Any]
 NO_NUMBERS: Mapping[str, list[float | None]] = MappingProxyType({})
+REMEMBERED = 200
+"""Changes, and layers that changed, that are shown alone; after more of them everything is shown anew."""
 MANY = 2_000
 """Layers whose numbers take so long to compute that they are computed ahead."""
 
@@ -82,6 +85,8 @@ class RunModel:
     """Whether it came from the run rather than from the checkpoints."""
     version: int = 0
     """How often it changed."""
+    _changes: deque[tuple[int, frozenset[int]]] = field(default_factory=lambda: deque(maxlen=REMEMBERED))
+    """Versions since the index was loaded, with the layers that changed."""
     _effect: EffectTable | None = None
     _index: LayerIndex | None = None
     _leaders: Leaders | None = None
@@ -226,6 +231,7 @@ class RunModel:
         self.version += 1
         self.manifest, self.packed, self.stored, self.loaded = manifest, packed, stored, True
         self.records = list(records)
+        self._changes.clear()
         self._effect = self._index = self._own = self._leaders = None
         self._labels, self._numbers = None, dict(numbers)
         self._tally = Tally()
@@ -237,6 +243,7 @@ class RunModel:
     def put(self, changed: Mapping[int, Record]) -> None:
         """Take over records that changed."""
         self.version += 1
+        self._changes.append((self.version, frozenset(changed)))
         for index, record in changed.items():
             self._tally.add(self.records[index], -1)
             self._tally.add(record)
@@ -248,6 +255,12 @@ class RunModel:
                 numbers[index] = BY_KEY[key].value(record)
         if self._leaders is not None:
             self._leaders.follow(self.records, changed.keys())
+
+    def changed_since(self, version: int) -> set[int] | None:
+        """Layers that changed since that version; None when the index is another one, or too much happened."""
+        newer = [changed for number, changed in self._changes if number > version]
+        changed = set().union(*newer)
+        return changed if len(newer) == self.version - version and len(changed) <= REMEMBERED else None
 
     def pattern_totals(self, rows: Iterable[int] | None = None) -> dict[str, tuple[int, float]]:
         """Count and energy of every pattern over the finished ones of these layers, or of all."""

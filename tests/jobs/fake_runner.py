@@ -9,7 +9,7 @@ from globa_tui.jobs.protocol import JobStatus, Kind, StatusWriter, clear_control
 
 
 def main(kind: Kind, folder: Path, mode: str) -> int:
-    print("hello from the job")
+    print("hello from the job", flush=True)
     if mode == "crash":
         print("no such checkpoint", file=sys.stderr)
         return 3

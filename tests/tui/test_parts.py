@@ -80,8 +80,13 @@ def test_labels_of_two_stacks_stay_whole() -> None:
 # Metrics and records
 
 
+def analysed() -> dict[str, Any]:
+    """A record with every number, those of hidden states too."""
+    return {**clean_record(record(layers(1)[1])), "hidden": {"apart": 0.125, "moved": [0.25, 0.5]}}
+
+
 def test_metrics_fit_their_places() -> None:
-    done = clean_record(record(layers(1)[1]))
+    done = analysed()
     assert len(BY_KEY) == len(METRICS)
     for metric in METRICS:
         assert len(metric.heading) <= 6
@@ -195,7 +200,7 @@ def test_filter(text: str, kept: int) -> None:
 
 @pytest.mark.parametrize("metric", METRICS, ids=lambda metric: metric.key)
 def test_filter_knows_every_number_in_the_unit_shown(metric: Metric) -> None:
-    done = clean_record(record(layers(1)[1]))
+    done = analysed()
     value = metric.value(done)
     assert value is not None
     shown = value * metric.factor

@@ -12,7 +12,7 @@ from globa_tui.coefficients import PATTERNS
 from globa_tui.effect import EffectTable
 from globa_tui.tui.leaders import STANDOUTS, Leaders
 from globa_tui.tui.metrics import BY_KEY
-from globa_tui.tui.model import RunModel
+from globa_tui.tui.model import REMEMBERED, RunModel
 from globa_tui.tui.screens.merge import MergeScreen
 from tests.tui.driving import opened, press, screen_text, settle
 from tests.tui.fake_run import layers, manifest, record
@@ -102,3 +102,25 @@ def test_the_effect_gathered_ahead_follows_what_changed_since() -> None:
     coefficients = np.ones((len(whole), len(PATTERNS)))
     assert gathered.estimate(coefficients) == fresh.estimate(coefficients)
     assert gathered.estimate(coefficients).layers == len(whole)
+
+
+def test_changes_are_known_until_there_are_too_many() -> None:
+    whole = [record(layer) for layer in layers(30) if layer["role"] == "matrix"]
+    model = RunModel(Path("x"))
+    model.load(manifest(30), whole, packed=False, stored=True)
+    before = model.version
+    assert model.changed_since(before) == set()
+    model.put({1: whole[1], 2: whole[2]})
+    model.put({2: whole[2], 5: whole[5]})
+    assert model.changed_since(before) == {1, 2, 5}
+    assert model.changed_since(before + 1) == {2, 5}
+    model.load(manifest(30), whole, packed=False, stored=True)
+    assert model.changed_since(before + 2) is None, "it is another index"
+    before = model.version
+    for _ in range(REMEMBERED + 1):
+        model.put({1: whole[1]})
+    assert model.changed_since(before) is None, "so much is not remembered"
+    assert model.changed_since(before + 1) == {1}
+    model.put(dict(enumerate(whole)))
+    assert len(whole) > REMEMBERED
+    assert model.changed_since(model.version - 1) is None, "so many are shown anew"

@@ -69,12 +69,25 @@ class InspectScreen(Screen[None]):
         event.refresh_styles = self._theme != self.app.theme
         self._theme = self.app.theme
         self.show_chrome()
-        if self._shown != self._now:
+        if self._shown == (now := self._now):
+            return
+        # Layers that arrived meanwhile are shown alone: of 20,000 all others are as they were.
+        changed = self.inspect.model.changed_since(self._version) if self._shown[1:] == now[1:] else None
+        if changed is None:
             self._show_anew()
+        else:
+            self._shown = now
+            self.show_records(changed)
 
     @property
     def _now(self) -> tuple[object, ...]:
-        return (self.size, *self.inspect.shown)
+        return (self.inspect.model.version, self.size, *self.inspect.shown)
+
+    @property
+    def _version(self) -> int:
+        """Version of the run that it showed last."""
+        version = self._shown[0] if self._shown else -1
+        return version if isinstance(version, int) else -1
 
     def _show_anew(self) -> None:
         self._shown = self._now

@@ -83,7 +83,6 @@ class RowTable(ScrollView, can_focus=True, inherit_bindings=False):
         self._top = 1 if header else 0
         self._columns: tuple[Column, ...] = ()
         self._rows: list[int] = []
-        self._place: dict[int, int] = {}
         self._cursor = 0
         self.marker: tuple[str, str] = ("", "")
         """Column key and text of the sort mark in the header."""
@@ -119,8 +118,9 @@ class RowTable(ScrollView, can_focus=True, inherit_bindings=False):
             return
         shown_at = self._cursor - self.scroll_offset.y
         self._rows = rows
-        self._place = {key: place for place, key in enumerate(rows)}
-        self._cursor = self._place.get(before, min(self._cursor, max(len(rows) - 1, 0))) if before is not None else 0
+        self._cursor = min(self._cursor, max(len(rows) - 1, 0)) if before is not None else 0
+        if before in rows:
+            self._cursor = rows.index(before)
         self.virtual_size = Size(self.size.width, len(rows) + self._top)
         self.scroll_to(y=max(self._cursor - shown_at, 0), animate=False, force=True, immediate=True)
         self._show_cursor()
@@ -130,14 +130,16 @@ class RowTable(ScrollView, can_focus=True, inherit_bindings=False):
 
     def refresh_rows(self, keys: Iterable[int]) -> None:
         """Repaint these rows, as far as they are in view."""
+        top = self.scroll_offset.y
+        places = {key: place for place, key in enumerate(self._rows[top : top + self._height], top)}
         for key in keys:
-            if key in self._place:
-                self._refresh_place(self._place[key])
+            if key in places:
+                self._refresh_place(places[key])
 
     def go_to(self, key: int) -> None:
         """Put the cursor on a row."""
-        if key in self._place:
-            self._move_to(self._place[key])
+        if key in self._rows:
+            self._move_to(self._rows.index(key))
 
     def action_move(self, by: int) -> None:
         """Move the cursor by rows."""
@@ -203,11 +205,12 @@ class RowTable(ScrollView, can_focus=True, inherit_bindings=False):
 
     def _strip(self, parts: Iterable[Part], style: Style, width: int, gap: int = GAP) -> Strip:
         # Every segment gets a style: Textual's monochrome filter fails on one without.
-        space, segments = Segment(" " * gap, style), []
+        space, segments, length = Segment(" " * gap, style), [], 0
         for text, cells, justify in parts:
             segments += [space, *self._segments(text, cells, justify, style)]
+            length += gap + cells
         # Cells of one style become one segment: a terminal is told the style of each again.
-        return Strip(segments).adjust_cell_length(width, style).simplify()
+        return Strip(segments, length).simplify().adjust_cell_length(width, style)
 
     def _segments(self, text: Text, width: int, justify: Justify, style: Style) -> list[Segment]:
         console, plain = self.app.console, text.plain
