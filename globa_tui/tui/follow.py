@@ -31,7 +31,9 @@ MANY = 5_000
 SLICE = 0.2
 """Seconds of reading before other work of the disk thread has its turn."""
 FINDINGS_EVERY = 30.0
-"""Seconds between two looks for findings while layers still arrive."""
+"""Least seconds between two looks for findings while layers still arrive."""
+FINDINGS_REST = 300.0
+"""How many times as long as a look took the next one waits: while 20,000 layers are looked through, keys wait too."""
 
 
 class RunFollower:
@@ -57,7 +59,7 @@ class RunFollower:
         self._previewed = False
         self._changed = False
         """Whether records are other ones than when findings were last looked for."""
-        self._found_at: float | None = None
+        self._next_findings: float | None = None
         self._hidden: Hidden | None = None
         self._etas: Etas | None = None
         """Thresholds that finished layers are shown at; the run's own ones when None."""
@@ -89,7 +91,7 @@ class RunFollower:
         """Whether the last findings are about older records, and it is time for new ones."""
         if self._run is None or not self._changed:
             return False
-        waited = self._found_at is None or time.monotonic() - self._found_at > FINDINGS_EVERY
+        waited = self._next_findings is None or time.monotonic() > self._next_findings
         return waited or all(record["status"] != "pending" for record in self._records)
 
     def findings(self) -> FindingsRead:
@@ -97,8 +99,11 @@ class RunFollower:
         from globa_tui.findings import findings_of_run
 
         assert self._run is not None
-        self._changed, self._found_at = False, time.monotonic()
-        return FindingsRead(findings_of_run(self._run))
+        self._changed, start = False, time.monotonic()
+        found = findings_of_run(self._run)
+        now = time.monotonic()
+        self._next_findings = now + max(FINDINGS_EVERY, FINDINGS_REST * (now - start))
+        return FindingsRead(found)
 
     def turn_to(self, etas: Etas | None) -> tuple[dict[int, dict[str, Any]], bool]:
         """Some layers as they would be at other thresholds, and whether the next call gives more."""
