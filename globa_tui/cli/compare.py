@@ -112,7 +112,7 @@ def _print(outcome: CompareOutcome, recipe: Path | None, *, as_json: bool) -> No
     if recipe is not None:
         print(printable(recipe))
     else:
-        print(outcome.recipe.equivalent_command())
+        print(printable(outcome.recipe.equivalent_command()))
 
 
 def table(found: Comparison, test: Comparison | None = None) -> Table:

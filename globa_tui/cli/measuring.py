@@ -74,7 +74,8 @@ def absolute_data(word: str) -> str:
     from globa_tui.jobs.evaluation.data import split_name
 
     name, path = split_name(word)
-    return f"{name}={path.absolute()}"
+    # A stem may have characters that a name given with `=` has not.
+    return str(path.absolute()) if name == path.stem else f"{name}={path.absolute()}"
 
 
 def write_recipe(path: Path | None, recipe: Recipe) -> None:

@@ -88,7 +88,7 @@ def csv_text(columns: Sequence[str], rows: Sequence[Sequence[Cell]]) -> str:
     """Comma-separated values that a spreadsheet does not take for formulas."""
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(columns)
+    writer.writerow([_csv_cell(column) for column in columns])
     writer.writerows([[_csv_cell(cell) for cell in row] for row in rows])
     return buffer.getvalue()
 
@@ -117,7 +117,9 @@ def _print_rich(table: Table) -> None:
     for number, column in enumerate(table.columns):
         footer = Text(printable(table.total[number])) if table.total else ""
         wraps = column in table.wraps
-        drawn.add_column(Text(column), footer, justify=table.align(column), no_wrap=not wraps, overflow="fold")
+        drawn.add_column(
+            Text(printable(column)), footer, justify=table.align(column), no_wrap=not wraps, overflow="fold"
+        )
     for row in table.rows:
         drawn.add_row(*(Text(printable(cell)) for cell in row))
     console.print(drawn)

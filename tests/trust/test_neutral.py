@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import re
+import shutil
 import unicodedata
 from pathlib import Path
 
@@ -13,6 +14,9 @@ import pytest
 import torch
 import yaml
 
+from globa_tui.coefficients import PATTERNS, Coefficients
+from globa_tui.jobs.sweep.candidate import Candidate
+from globa_tui.jobs.sweep.results import SweepJournal
 from tests.cli.records import Result, call
 from tests.store import make
 from tests.trust.command import Zygote
@@ -184,15 +188,27 @@ def test_errors_name_what_is_missing_harmlessly(place: Place, tmp_path: Path, na
         assert "Traceback" not in result.err
 
 
+def write_sweep(run: Path) -> None:
+    """A sweep whose tasks, metrics and reasons are all hostile."""
+    journal = SweepJournal(run / "sweeps" / "a.jsonl", {"tasks": [{"name": t, "metric": t} for t in HOSTILE]})
+    for number, text in enumerate(HOSTILE):
+        candidate = Candidate(Coefficients({**dict.fromkeys(PATTERNS, 1.0), "A": number / 10}))
+        journal.add(candidate, {task: {task: 0.5} for task in HOSTILE}, why=text, search=text)
+
+
 def test_the_interface_shows_names_harmlessly(place: Place, interface: Zygote, tmp_path: Path) -> None:
+    run = tmp_path / "run.globa"
+    shutil.copytree(place.run, run)
+    write_sweep(run)
     terminal = Terminal()
-    command = interface.start(
-        tmp_path, "open", place.run, terminal=terminal.name, environment={"TERM": "xterm-256color"}
-    )
+    command = interface.start(tmp_path, "open", run, terminal=terminal.name, environment={"TERM": "xterm-256color"})
     terminal.wait_for(b"Overview")
     for key in (b"3", b"jjjj", b"\r", b"4", b"5"):
         terminal.type(key)
         terminal.wait_for(b"Layers")
+    terminal.type(b"6")
+    terminal.wait_for(b"Pareto front")
+    terminal.wait_for(rb"u202egnp")
     terminal.type(b"q")
     command.wait(20)
     terminal.close()

@@ -6,14 +6,13 @@ import dataclasses
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from analysis.merge import METHODS
 from globa_tui.jobs.client import require_alone
 from globa_tui.jobs.compare.grids import Entry, entries
 from globa_tui.jobs.compare.peak import Peak
-from globa_tui.jobs.compare.results import Comparison, Line
+from globa_tui.jobs.compare.results import Comparison, Line, read_lines
 from globa_tui.jobs.compare.settings import COMPARISONS, CompareRequest, write_request
 from globa_tui.jobs.compare.shown import layer_values, show_method
 from globa_tui.jobs.drift import distance
@@ -27,7 +26,7 @@ from globa_tui.jobs.sweep.job import Sweep
 from globa_tui.jobs.sweep.search import TWO_STAGE_TRIALS, two_stage
 from globa_tui.presets import DEFAULT_PRESET, merge_preset
 from globa_tui.recipe import Recipe
-from store.run.journal import append_journal, read_journal
+from store.run.journal import append_journal
 
 
 @dataclass(frozen=True)
@@ -171,17 +170,6 @@ class _Comparing:
             moved = distance(self.sweep.model.shown(values.layer), base) / size if size else 0.0
             farthest = max(farthest, (values.layer.name, moved), key=lambda pair: pair[1])
         return farthest
-
-
-def read_lines(path: Path) -> list[Line]:
-    """The lines of a journal; what is none is left out."""
-    names = {field.name for field in dataclasses.fields(Line)}
-    found = []
-    for record in read_journal(path):
-        kept = {name: value for name, value in record.items() if name in names}
-        if set(kept) == names and isinstance(kept["recipe"], dict) and isinstance(kept["values"], dict):
-            found.append(Line(**kept))
-    return found
 
 
 def _plain(recipe: Recipe) -> dict[str, Any]:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from globa_tui.jobs.evaluation.metrics import Reference, Score, harmonic_mean
+from globa_tui.jobs.kinds import require_kinds
+from store.run.journal import read_journal
 
 
 @dataclass(frozen=True)
@@ -60,3 +65,15 @@ class Comparison:
             if line.method not in found or self.score(line) > self.score(found[line.method]):
                 found[line.method] = line
         return found
+
+
+def read_lines(path: Path) -> list[Line]:
+    """The lines of a journal; what is none is left out."""
+    names = [field.name for field in dataclasses.fields(Line)]
+    found = []
+    for record in read_journal(path):
+        with contextlib.suppress(KeyError, ValueError):
+            kept = {name: record[name] for name in names}
+            require_kinds(Line, kept)
+            found.append(Line(**kept))
+    return found

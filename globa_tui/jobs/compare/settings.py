@@ -7,6 +7,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
+from globa_tui.jobs.kinds import require_kinds
 from globa_tui.jobs.settings import SettingsError
 from globa_tui.jobs.sweep.settings import REQUEST, SweepRequest, request_text
 from store import files
@@ -44,8 +45,9 @@ class CompareRequest:
         """
         try:
             values = json.loads(text)
-            return cls(SweepRequest.from_json(json.dumps(values["sweep"])), int(values["budget"]))
-        except (TypeError, ValueError, KeyError) as error:
+            require_kinds(cls, values)
+            return cls(SweepRequest.from_json(json.dumps(values["sweep"])), values["budget"])
+        except (TypeError, ValueError, KeyError, AttributeError) as error:
             msg = f"not the request of a comparison ({error}); start it again with `globa-tui compare`"
             raise SettingsError(msg) from None
 

@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from globa_tui.jobs.evaluation.metrics import SCORINGS, Score
 from globa_tui.jobs.evaluation.settings import EvaluationSettings
+from globa_tui.jobs.kinds import require_kinds
 from globa_tui.jobs.settings import SettingsError
 from store import files
 from store.run.journal import SWEEPS
@@ -93,6 +94,8 @@ class SweepRequest:
         """
         try:
             values: dict[str, Any] = json.loads(text)
+            require_kinds(cls, values)
+            require_kinds(EvaluationSettings, values["settings"])
             settings = EvaluationSettings(**values.pop("settings"))
             run = Path(values.pop("run"))
             for name, value in values.items():
