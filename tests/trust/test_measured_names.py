@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import shutil
 import sys
 from collections.abc import Iterator
@@ -113,11 +114,12 @@ def test_a_table_on_a_terminal_is_neutral(monkeypatch: pytest.MonkeyPatch, text:
     found = Comparison({text: "accuracy"}, {text: Reference("accuracy", 0.1, 1.0)}, "share", [line])
     screen = Terminal()
     monkeypatch.setenv("COLUMNS", "400")
-    monkeypatch.setenv("TERM", "dumb")
+    monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setattr(sys, "stdout", screen)
     show_table(compare.table(found, found))
-    neutral(screen.getvalue())
-    assert screen.getvalue().count(printable(text)) == 4
+    drawn = re.sub(r"\x1b\[\d*m", "", screen.getvalue())
+    neutral(drawn)
+    assert drawn.count(printable(text)) == 4
 
 
 def record_of_a_line() -> dict[str, Any]:
