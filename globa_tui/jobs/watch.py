@@ -45,7 +45,9 @@ class Watch:
         """Wait until the disk takes these many bytes of each item, and the memory the batch."""
         self._unwritten |= on_disk
         self._wait_for_disk()
-        self._wait_for_memory(batch)
+        # Its inputs are there already.
+        needed = max(task.working for task in batch) - sum(task.read for task in batch)
+        self.wait_for_memory(batch[0].name, needed)
 
     def written(self, item: int) -> None:
         """An item needs no more of the disk."""
@@ -64,14 +66,13 @@ class Watch:
             full = DiskFullError(place, needed(), free, cure="free some: the job goes on by itself")
             self._reporter.hold(str(full), lambda: free_bytes(place) >= needed())
 
-    def _wait_for_memory(self, batch: Batch) -> None:
-        # Its inputs are there already.
-        needed = max(task.working for task in batch) - sum(task.read for task in batch)
+    def wait_for_memory(self, name: str, needed: int) -> None:
+        """Wait until the memory takes so many bytes more, which something of this name can need."""
         available = self._lacking(needed)
         if available is None:
             return
         told = (
-            f"{batch[0].name} can need {about_size(needed)} of memory, {about_size(available)} are left by other "
+            f"{name} can need {about_size(needed)} of memory, {about_size(available)} are left by other "
             "programs; free some: the job goes on by itself, or at once with `globa-tui resume`"
         )
         if self._reporter.hold(told, lambda: self._lacking(needed) is None):

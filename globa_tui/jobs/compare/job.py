@@ -70,7 +70,7 @@ class _Comparing:
 
     def __init__(self, request: CompareRequest, sweep: Sweep, reporter: Reporter) -> None:
         self.request, self.sweep, self.reporter = request, sweep, reporter
-        self.counter = Counter(reporter)
+        self.counter = Counter(reporter, sweep.measurer)
         tasks = sweep.tasks
         self.entries = [entry for method in METHODS for entry in entries(method, request.budget, tasks)]
         base, self.fine_tuned = sources_of(sweep.measurer.manifest)

@@ -19,7 +19,7 @@ from globa_tui.jobs.device import resolve_device
 from globa_tui.jobs.evaluation.command import OwnCommand
 from globa_tui.jobs.evaluation.data import DataSet, read_all
 from globa_tui.jobs.evaluation.harness import run_harness, task_hash
-from globa_tui.jobs.evaluation.loading import ModelFolder, find_model, load_model, model_hash, torch_dtype
+from globa_tui.jobs.evaluation.loading import ModelFolder, find_model, load_model, loaded_bytes, model_hash, torch_dtype
 from globa_tui.jobs.evaluation.measures import Measure, measure
 from globa_tui.jobs.evaluation.metrics import Metric, metrics_from
 from globa_tui.jobs.evaluation.scoring import Tick
@@ -27,6 +27,7 @@ from globa_tui.jobs.evaluation.settings import EvaluationRequest, EvaluationSett
 from globa_tui.jobs.progress import Listener
 from globa_tui.jobs.reporter import Reporter
 from globa_tui.jobs.sources import versions
+from globa_tui.jobs.watch import Watch
 from store.run.journal import EVALUATIONS, append_journal, read_journal
 
 FORMAT = 1
@@ -76,8 +77,8 @@ class _Task(Protocol):
 class _Model:
     """A model that is loaded when it is first needed."""
 
-    def __init__(self, folder: ModelFolder, request: EvaluationRequest, device: torch.device) -> None:
-        self.folder, self.request, self.device = folder, request, device
+    def __init__(self, folder: ModelFolder, request: EvaluationRequest, device: torch.device, watch: Watch) -> None:
+        self.folder, self.request, self.device, self._watch = folder, request, device, watch
         self._loaded: tuple[Any, Any] | None = None
 
     @property
@@ -86,6 +87,7 @@ class _Model:
         if self._loaded is None:
             dtype = torch_dtype(self.request.settings.dtype, self.device)
             trust = self.request.trust_remote_code
+            self._watch.wait_for_memory(self.folder.source, loaded_bytes(self.folder, dtype))
             self._loaded = load_model(self.folder, self.device, dtype, trust_remote_code=trust)
         return self._loaded
 
@@ -206,6 +208,7 @@ class _Evaluation:
         self, request: EvaluationRequest, tasks: Sequence[_Task], reporter: Reporter, device: torch.device
     ) -> None:
         self.request, self.tasks, self.reporter, self.device = request, tasks, reporter, device
+        self.watch = Watch(reporter, None, memory=True)
         self.journal = request.store / EVALUATIONS if request.store is not None else None
         records = read_journal(self.journal) if self.journal is not None and not request.fresh else []
         self.known = {_key(record): record for record in records}
@@ -216,7 +219,7 @@ class _Evaluation:
         found = []
         for folder in folders:
             self.reporter.layer_started(folder.source)
-            model = _Model(folder, self.request, self.device)
+            model = _Model(folder, self.request, self.device, self.watch)
             digest = model_hash(folder.path)
             found += [self._measured(task, model, digest) for task in self.tasks]
             del model

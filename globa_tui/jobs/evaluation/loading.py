@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ import torch
 
 from globa_tui.jobs.loadable import require_loadable
 from store.checkpoints import open_checkpoint
+from store.checkpoints.dtypes import BITS
 from store.checkpoints.files import inside
 from store.errors import CheckpointError
 
@@ -56,6 +58,13 @@ def model_hash(folder: Path) -> str:
             digest = hashlib.file_digest(file, "sha256")
         whole.update(f"{path.name}\0{digest.hexdigest()}\n".encode())
     return whole.hexdigest()
+
+
+def loaded_bytes(folder: ModelFolder, dtype: torch.dtype | str) -> int:
+    """Bytes that a model's weights take when it is loaded."""
+    bits = torch.finfo(dtype).bits if isinstance(dtype, torch.dtype) else None
+    headers = open_checkpoint(str(folder.path)).tensors.values()
+    return sum(math.prod(header.shape) * (bits or BITS[header.dtype]) // 8 for header in headers)
 
 
 def torch_dtype(name: str, device: torch.device) -> torch.dtype | str:

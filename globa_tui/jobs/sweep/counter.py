@@ -1,16 +1,19 @@
-"""Counting what a sweep or a comparison has measured."""
+"""Counting what a sweep or a comparison has measured, and waiting for the memory that the next one needs."""
 
 from __future__ import annotations
 
 from globa_tui.jobs.evaluation.scoring import Tick
 from globa_tui.jobs.reporter import Reporter
+from globa_tui.jobs.sweep.measurer import Measurer
+from globa_tui.jobs.watch import Watch
 
 
 class Counter:
     """Counts candidates for the reporter, which is obeyed between two batches."""
 
-    def __init__(self, reporter: Reporter) -> None:
-        self._reporter = reporter
+    def __init__(self, reporter: Reporter, measurer: Measurer) -> None:
+        self._reporter, self._measurer = reporter, measurer
+        self._watch = Watch(reporter, None, memory=True)
         self._begun = False
 
     def start(self, name: str) -> Tick:
@@ -18,6 +21,7 @@ class Counter:
         self.stop()
         self._begun = True
         self._reporter.layer_started(name)
+        self._watch.wait_for_memory(name, self._measurer.needed())
         return lambda share: self._reporter.layer_started(name)
 
     def stop(self) -> None:

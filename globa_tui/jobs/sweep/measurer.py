@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal
 
+import torch
+
 from globa_tui.diagnostics import UsageError
 from globa_tui.jobs.device import resolve_device
 from globa_tui.jobs.evaluation.data import DataSet, read_all
-from globa_tui.jobs.evaluation.loading import ModelFolder, load_model, torch_dtype
+from globa_tui.jobs.evaluation.loading import ModelFolder, load_model, loaded_bytes, torch_dtype
 from globa_tui.jobs.evaluation.scoring import Tick
 from globa_tui.jobs.merge_plan import MergeOptions, plan_merge
 from globa_tui.jobs.settings import AnalysisSettings
@@ -63,6 +66,7 @@ class Measurer:
         self.plan = plan_merge(recipe, MergeOptions())
         self.device = resolve_device(request.settings.device)
         self.tasks = len(self.plan.index.fine_tuned)
+        self._largest = max((math.prod(layer.shape) for layer in self.plan.index.layers), default=0)
         manifest: Mapping[str, Any] = run_with_factors(self.plan).manifest
         self.manifest = manifest
         self.eta = AnalysisSettings.from_dict(manifest["settings"]).for_tasks(self.tasks).eta
@@ -72,9 +76,21 @@ class Measurer:
     @cached_property
     def loaded(self) -> tuple[Any, Any]:
         """The base, which becomes the merges, and its tokenizer."""
-        base = self.plan.index.base
-        dtype = torch_dtype(self._request.settings.dtype, self.device)
-        return load_model(ModelFolder(base.source, base.path), self.device, dtype)
+        return load_model(self._folder, self.device, self._dtype)
+
+    def needed(self) -> int:
+        """Bytes of memory that the next measurement can take on top of what is there."""
+        loaded = "loaded" in vars(self)
+        merging = 4 * (3 + self.tasks) * self._largest if self.device.type == "cpu" else 0
+        return merging + (0 if loaded else loaded_bytes(self._folder, self._dtype))
+
+    @property
+    def _folder(self) -> ModelFolder:
+        return ModelFolder(self.plan.index.base.source, self.plan.index.base.path)
+
+    @property
+    def _dtype(self) -> torch.dtype | str:
+        return torch_dtype(self._request.settings.dtype, self.device)
 
     @cached_property
     def model(self) -> SweepModel:

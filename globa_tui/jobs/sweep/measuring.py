@@ -62,7 +62,7 @@ class _Here:
     together = 1
 
     def __init__(self, measurer: Measurer, reporter: Reporter) -> None:
-        self._tasks, self.counter = measurer.tasks, Counter(reporter)
+        self._tasks, self.counter = measurer.tasks, Counter(reporter, measurer)
 
     def sources(self, bench: Bench) -> None:
         bench.measure_sources(self._tasks, self.counter.start)
