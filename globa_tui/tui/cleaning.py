@@ -1,36 +1,59 @@
 """Records as the interface can rely on them: a run may come from a stranger, or from another version.
 
 What has the wrong form is left out, so that a screen shows a dash where a number should be, and lives on.
+
+Of 20,000 records nearly all are whole. Looking at every value of them in Python takes a second; so many records are
+looked at together, by functions that need no loop in Python, and those that are whole are taken as they are. Beside
+each other stand, for everything below a key, how it is cleaned and how it is told that cleaning would change nothing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-from math import isfinite
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import chain
+from operator import itemgetter
 from sys import float_info
-from typing import Any
+from typing import Any, NamedTuple
 
 from globa_tui.coefficients import PATTERNS
+from globa_tui.tui.columns import PLAIN, all_finite, number
+
+Record = dict[str, Any]
 
 STATUSES = ("done", "pending", "failed", "skipped")
-_LISTS = ("relative_size", "rank", "basis_rank", "retained", "stable_rank", "effective_rank")
-_TABLES = ("norm", "orthogonality", "blocks", "inner")
-_NESTED = ("patterns", "angles", "rank_at", "clusters", "knee")
-_UNREAD = frozenset({"decomposition", "spectrum_complete", "accuracy", "frozen", "stored", "pairs", "reason", "dtype"})
-"""Keys that no metric reads."""
-_BY_PATH = ("alignment", "conflict", "sum", "what_if", "union")
-"""Tables of which every number is looked at where it is read; to look at all of them takes half of the time here."""
-_KNOWN = _UNREAD.union(_LISTS, _TABLES, _NESTED, _BY_PATH, ("seconds",))
-_NUMBERS = frozenset({int, float})
+TOGETHER = 64
+"""Records that are looked at together: no more than a processor keeps at hand."""
 DEPTH = 3
 SIDES = ("left", "right")
+_HEAD = ("index", "name", "shape", "kind", "block", "role", "status", "error", "file", "effect")
+_UNREAD = frozenset({"decomposition", "spectrum_complete", "accuracy", "frozen", "stored", "pairs", "reason", "dtype"})
+"""Keys that no metric reads."""
+_PATTERN_KEYS = frozenset(PATTERNS)
 
 
-def clean_record(record: Mapping[str, Any]) -> dict[str, Any]:
+def clean_records(records: Sequence[Mapping[str, Any]]) -> list[Record]:
+    """Records in which every value that the interface reads has the type that it expects, or is missing.
+
+    Those that are whole are the ones given, not copies.
+    """
+    clean: list[Record] = []
+    for start in range(0, len(records), TOGETHER):
+        clean += _clean_together(records[start : start + TOGETHER])
+    return clean
+
+
+def _clean_together(records: Sequence[Mapping[str, Any]]) -> Iterable[Any]:
+    done = [record for record in records if record.get("status") == "done"]
+    if _whole(done):
+        return (record if record.get("status") == "done" else clean_record(record) for record in records)
+    return map(clean_record, records)
+
+
+def clean_record(record: Mapping[str, Any]) -> Record:
     """A record in which every value that the interface reads has the type that it expects, or is missing."""
     shape = record.get("shape")
     status = record.get("status")
-    clean: dict[str, Any] = {
+    clean: Record = {
         "index": record["index"],
         "name": str(record["name"]),
         "shape": [dim for dim in shape if isinstance(dim, int)] if isinstance(shape, (list, tuple)) else [],
@@ -42,14 +65,41 @@ def clean_record(record: Mapping[str, Any]) -> dict[str, Any]:
         "file": record.get("file"),
         "effect": record.get("effect") if type(record.get("effect")) is dict else None,
     }
-    clean |= {key: _numbers(record[key]) for key in _LISTS if type(record.get(key)) is list}
-    clean |= {key: _table(record[key]) for key in _TABLES if type(record.get(key)) is dict}
-    seconds = _number(record.get("seconds"))
-    clean |= {"seconds": seconds} if seconds is not None else {}
-    clean |= _nested(record)
-    clean |= {key: record[key] for key in _BY_PATH if type(record.get(key)) is dict}
+    for key, form in FORMS.items():
+        value = record.get(key)
+        if type(value) is form.kind:
+            clean[key] = form.clean(value)
     # Whatever else a metric may read, as tables and lists of numbers.
     return clean | {key: _any(record[key]) for key in record.keys() - clean.keys() - _KNOWN}
+
+
+def _whole(records: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether cleaning would change nothing that is read in any of these analysed layers."""
+    if not records:
+        return True
+    if not _whole_heads(*([record.get(key) for record in records] for key in _HEAD)):
+        return False
+    for key in frozenset().union(*records) - _HEADS - _UNREAD:
+        values = [record[key] for record in records if key in record]
+        form = FORMS.get(key)
+        if form is None:
+            if any(_any(value) != value for value in values):
+                return False
+        elif not (set(map(type, values)) == {form.kind} and form.whole(values)):
+            return False
+    return not any(record.get("reason") for record in records)
+
+
+def _whole_heads(*heads: Sequence[Any]) -> bool:
+    _, names, shapes, kinds, blocks, roles, _, errors, _, effects = heads
+    return (
+        {*map(type, names), *map(type, kinds), *map(type, roles)} == {str}
+        and set(map(type, shapes)) == {list}
+        and set(map(type, chain.from_iterable(shapes))) <= {int}
+        and set(map(type, blocks)) <= {int, type(None)}
+        and not any(errors)
+        and set(map(type, effects)) <= {dict, type(None)}
+    )
 
 
 def _reason(record: Mapping[str, Any], status: object) -> str | None:
@@ -59,70 +109,105 @@ def _reason(record: Mapping[str, Any], status: object) -> str | None:
     return str(said) if said else None
 
 
-def _nested(record: Mapping[str, Any]) -> dict[str, Any]:
-    nested: dict[str, Any] = {}
-    patterns = record.get("patterns")
-    if type(patterns) is dict and patterns:
-        nested["patterns"] = {name: clean_pattern(patterns.get(name)) for name in PATTERNS}
-    for key in ("angles", "rank_at"):
-        if type(record.get(key)) is dict:
-            nested[key] = {name: _numbers(each) for name, each in record[key].items() if type(each) is list}
-    if "angles" in nested:
-        nested["angles"] = {side: [value or 0 for value in nested["angles"].get(side, [])] for side in SIDES}
-    if type(record.get("clusters")) is dict:
-        sides = {side: record["clusters"].get(side) for side in SIDES}
-        nested["clusters"] = {side: _table(each) for side, each in sides.items() if type(each) is dict}
-    if type(record.get("knee")) is list:
-        nested["knee"] = [_table(point) for point in record["knee"] if type(point) is dict]
-    return nested
+class Form(NamedTuple):
+    """What the interface expects below a key of a record."""
+
+    kind: type
+    clean: Callable[[Any], Any] = lambda value: value
+    """Leaves out what it cannot use of a value of that kind."""
+    whole: Callable[[list[Any]], bool] = lambda values: True
+    """Whether cleaning would change none of these values of that kind."""
 
 
 def _any(value: Any, depth: int = 0) -> Any:
-    kind = type(value)
-    if (kind is dict and _finite(value.values())) or (kind is list and _finite(value)):
-        return value
     if depth < DEPTH and type(value) is dict:
         return {key: _any(each, depth + 1) for key, each in value.items()}
     if depth < DEPTH and type(value) is list:
         return [_any(each, depth + 1) for each in value]
-    return _number(value)
+    return number(value)
+
+
+def _numbers(values: list[Any]) -> list[float | None]:
+    return list(map(number, values))
+
+
+def _plain(values: Iterable[Any]) -> bool:
+    """Whether these are numbers, or missing."""
+    return all_finite(list(values), PLAIN)
+
+
+def _plain_lists(lists: Iterable[Any]) -> bool:
+    lists = list(lists)
+    return set(map(type, lists)) <= {list} and _plain(chain.from_iterable(lists))
+
+
+def _table(values: dict[str, Any]) -> dict[str, Any]:
+    return {key: _numbers(value) if type(value) is list else number(value) for key, value in values.items()}
+
+
+def _whole_tables(tables: Iterable[Any]) -> bool:
+    tables = list(tables)
+    if not set(map(type, tables)) <= {dict}:
+        return False
+    values = list(chain.from_iterable(map(dict.values, tables)))
+    lists = [value for value in values if type(value) is list]
+    rest = [value for value in values if type(value) is not list] if lists else values
+    return _plain_lists(lists) and _plain(rest)
 
 
 def clean_pattern(cell: object) -> dict[str, Any]:
     """Count and energy of a pattern, 0 where there is none."""
-    if type(cell) is dict and type(cell.get("count")) is int and _is_energy(cell.get("energy")):
-        return cell
     if type(cell) is not dict:
         return {"count": 0, "energy": 0.0}
-    return {"count": int(_number(cell.get("count")) or 0), "energy": max(_number(cell.get("energy")) or 0.0, 0.0)}
+    return {"count": int(number(cell.get("count")) or 0), "energy": max(number(cell.get("energy")) or 0.0, 0.0)}
 
 
-def _is_energy(value: object) -> bool:
-    return type(value) is float and 0.0 <= value <= float_info.max
+def _patterns(patterns: dict[str, Any]) -> dict[str, Any]:
+    return {name: clean_pattern(patterns.get(name)) for name in PATTERNS} if patterns else {}
 
 
-def _table(values: dict[str, Any]) -> dict[str, Any]:
-    if _finite(values.values()):
-        return values
-    return {key: _numbers(value) if type(value) is list else _number(value) for key, value in values.items()}
-
-
-def _numbers(values: list[Any]) -> list[float | None]:
-    if _finite(values):
-        return values
-    return [_number(value) for value in values]
-
-
-def _finite(values: Collection[Any]) -> bool:
-    """Whether these are finite numbers, which need no copy; without a loop in Python, as nearly all lists are such."""
-    if not _NUMBERS.issuperset(map(type, values)):
+def _whole_patterns(found: list[dict[str, Any]]) -> bool:
+    if not all(patterns.keys() == _PATTERN_KEYS for patterns in found):
         return False
+    cells = list(chain.from_iterable(map(dict.values, found)))
     try:
-        return isfinite(sum(values))
-    except OverflowError:
+        counts, energies = zip(*map(itemgetter("count", "energy"), cells), strict=True)
+    except (KeyError, TypeError, IndexError):
         return False
+    return (
+        set(map(type, cells)) == {dict}
+        and set(map(type, counts)) == {int}
+        and max(map(abs, counts)) <= float_info.max
+        and all_finite(energies)
+        and min(energies) >= 0
+    )
 
 
-def _number(value: Any) -> float | None:
-    # By exact type, as JSON gives them: of 20,000 records this looks at two million values.
-    return value if type(value) in _NUMBERS and abs(value) <= float_info.max else None
+def _angles(angles: dict[str, Any]) -> dict[str, list[float]]:
+    found = {side: angles.get(side) for side in SIDES}
+    return {side: [number(value) or 0 for value in each] if type(each) is list else [] for side, each in found.items()}
+
+
+def _whole_angles(found: list[dict[str, Any]]) -> bool:
+    lists = list(chain.from_iterable(map(dict.values, found)))
+    return (
+        all(angles.keys() == set(SIDES) for angles in found)
+        and set(map(type, lists)) == {list}
+        and all_finite(list(chain.from_iterable(lists)))
+    )
+
+
+_LISTS = Form(list, _numbers, _plain_lists)
+_TABLES = Form(dict, _table, _whole_tables)
+FORMS: Mapping[str, Form] = {
+    **dict.fromkeys(("rank", "relative_size"), _LISTS),
+    **dict.fromkeys(("norm", "inner"), _TABLES),
+    "patterns": Form(dict, _patterns, _whole_patterns),
+    "angles": Form(dict, _angles, _whole_angles),
+    # Only metrics read these, and they look at every number that they read.
+    **dict.fromkeys(("orthogonality", "blocks", "rank_at", "clusters"), Form(dict)),
+    **dict.fromkeys(("alignment", "conflict", "sum", "what_if", "union"), Form(dict)),
+    **dict.fromkeys(("basis_rank", "retained", "stable_rank", "effective_rank", "knee"), Form(list)),
+}
+_HEADS = frozenset(_HEAD)
+_KNOWN = _UNREAD.union(FORMS)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from rich.text import Text
 
 from globa_tui.diagnostics import printable
-from globa_tui.tui.metrics import Record
+from globa_tui.tui.columns import Record
 from globa_tui.tui.status import STYLES
 from globa_tui.tui.words import reason
 

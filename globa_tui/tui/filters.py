@@ -11,7 +11,8 @@ from typing import Any
 
 from globa_tui.coefficients import GROUPS
 from globa_tui.diagnostics import printable
-from globa_tui.tui.metrics import METRICS, Metric
+from globa_tui.tui.metric import Metric
+from globa_tui.tui.metrics import METRICS
 
 Record = Mapping[str, Any]
 Keep = Callable[[Record], bool]

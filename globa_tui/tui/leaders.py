@@ -5,7 +5,7 @@ from __future__ import annotations
 import heapq
 from collections.abc import Callable, Collection, Iterable, Sequence
 
-from globa_tui.tui.metrics import Record
+from globa_tui.tui.columns import Record
 
 Numbers = Callable[[str], Sequence[float | None]]
 

@@ -6,17 +6,12 @@ keys. Another one is one more entry below, or one call of `register`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, ValuesView
-from dataclasses import dataclass
-from sys import float_info
+from collections.abc import Iterable, Iterator, Mapping, Sequence, ValuesView
 from types import MappingProxyType
-from typing import Any, Literal
 
 from globa_tui.coefficients import PATTERNS
-from globa_tui.quantities import quantity
-
-Record = Mapping[str, Any]
-Values = tuple[float | None, ...]
+from globa_tui.tui.columns import Lookup, Record, Several, Single, largest, number
+from globa_tui.tui.metric import Metric, decimal, general, percent, seconds, whole
 
 SHORT_WORDS: Mapping[str, str] = {
     "C1": "first fine-tune",
@@ -41,150 +36,52 @@ PATTERN_WORDS: Mapping[str, str] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Metric:
-    """One number per layer (or one per fine-tune), and how to show it."""
-
-    key: str
-    heading: str
-    """Heading of the table column, at most six cells."""
-    title: str
-    meaning: str
-    """What it says, with its unit and what its ends mean."""
-    values: Callable[[Record], Values]
-    format: Callable[[float], str]
-    per_task: bool = False
-    show: Literal["table", "layer", "both"] = "both"
-    path: str = ""
-    """Where `values` reads in a record, when it does more than follow a path."""
-
-    @property
-    def quantity(self) -> str:
-        """Path of its entry in `globa_tui.quantities`, which has its unit and equation."""
-        return self.path or (".".join(self.values.keys) if isinstance(self.values, _Path) else self.key)
-
-    @property
-    def source(self) -> str:
-        """Paper and equation; nothing where there is none."""
-        found = quantity(self.quantity)
-        return found.source if found else ""
-
-    @property
-    def short(self) -> str:
-        """What a filter calls it."""
-        return self.key.removeprefix("share.")
-
-    @property
-    def unit(self) -> str:
-        """Sign behind the number, where it has one."""
-        return "%" if self.format is percent else ""
-
-    @property
-    def factor(self) -> float:
-        """What the number is multiplied with to be shown."""
-        return 100.0 if self.format is percent else 1.0
-
-    def text(self, value: float) -> str:
-        """A number with its unit."""
-        return self.format(value) + self.unit
-
-    def value(self, record: Record) -> float | None:
-        """The number that a table shows and sorts by: the largest over the fine-tunes."""
-        known = [value for value in self.values(record) if value is not None]
-        return max(known) if known else None
-
-    def cell(self, record: Record) -> str:
-        """The number as text, or a dash when the layer has none."""
-        value = self.value(record)
-        return "-" if value is None else self.format(value)
+def _path(*keys: str) -> Lookup:
+    return Lookup(keys)
 
 
-def decimal(value: float) -> str:
-    """Two digits after the point without a leading zero, as in `.13`."""
-    return f"{value:.2f}".replace("0.", ".", 1) if 0 <= value < 0.995 else f"{value:.2f}"
-
-
-def percent(value: float) -> str:
-    """A share as a percentage with three significant digits at most."""
-    scaled = 100 * value
-    if 0 < scaled < 0.05:
-        return "<0.1"
-    return f"{scaled:.0f}" if scaled >= 99.95 else f"{scaled:.1f}"
-
-
-def whole(value: float) -> str:
-    """A count."""
-    return f"{value:,.0f}"
-
-
-def general(value: float) -> str:
-    """Any magnitude in at most six cells or so."""
-    return f"{value:.3g}"
-
-
-def seconds(value: float) -> str:
-    """A duration in seconds."""
-    return f"{value:.1f}" if value < 100 else f"{value:.0f}"
-
-
-@dataclass(frozen=True, slots=True)
-class _Path:
-    """Reads what lies at a path of a record."""
-
-    keys: tuple[str, ...]
-
-    def __call__(self, record: Record) -> Values:
-        value: Any = record
-        for key in self.keys:
-            value = value.get(key) if isinstance(value, Mapping) else None
-        values = value if isinstance(value, list) and value else (value,)
-        return tuple(each if isinstance(each, int | float) and abs(each) <= float_info.max else None for each in values)
-
-
-def _path(*keys: str) -> _Path:
-    return _Path(keys)
-
-
-def share_of(pattern: str) -> Callable[[Record], Values]:
+def _share_of(pattern: str) -> Single:
     """Share of the energy in the six types that one of them has."""
 
-    def read(record: Record) -> Values:
+    def share(record: Record) -> float | None:
         cells = record.get("patterns")
-        if not cells:
-            return (None,)
-        total = sum(cells[name]["energy"] for name in TYPES if name in cells)
-        return (cells[pattern]["energy"] / total,) if total > 0 and pattern in cells else (None,)
+        if not cells or pattern not in cells:
+            return None
+        total = sum([cells[name]["energy"] for name in TYPES if name in cells])
+        return cells[pattern]["energy"] / total if total > 0 else None
 
-    return read
-
-
-def _known(values: Iterable[Any]) -> list[float]:
-    return [value for value in values if isinstance(value, int | float)]
+    return Single(share)
 
 
-def _overlap(record: Record) -> Values:
+def _known(values: Iterable[float | None]) -> list[float]:
+    return [value for value in values if value is not None]
+
+
+def _overlap(record: Record) -> float | None:
     sides = record.get("orthogonality") or {}
-    known = _known(sides.get(side) for side in ("left", "right"))
-    return (sum(known) / len(known),) if known else (None,)
+    known = _known(map(number, (sides.get("left"), sides.get("right"))))
+    return sum(known) / len(known) if known else None
 
 
-def _clustered(record: Record) -> Values:
-    sides, effect = record.get("clusters") or {}, record.get("effect") or {}
-    whole = sum(_known(effect.get("task_energy") or ()))
-    found = _known(sides[side].get("energy") for side in sides)
-    return (max(found) / whole,) if found and whole > 0 else (None,)
+_TASK_ENERGY = _path("effect", "task_energy")
+_CLUSTERS = [_path("clusters", side, "energy") for side in ("left", "right")]
 
 
-def _knee(record: Record) -> Values:
-    energies = [point.get("energy") for point in record.get("knee") or []]
-    return tuple(energy if isinstance(energy, int | float) else None for energy in energies) or (None,)
+def _clustered(record: Record) -> float | None:
+    whole = sum(_known(_TASK_ENERGY(record)))
+    found = largest([value for read in _CLUSTERS for value in read(record)])
+    return found / whole if found is not None and whole > 0 else None
+
+
+def _knee(record: Record) -> Iterator[float | None]:
+    return (number(point.get("energy")) for point in record.get("knee") or () if isinstance(point, dict))
 
 
 _WINDOWS = _path("alignment", "windows")
 
 
-def _first_window(record: Record) -> Values:
-    return _WINDOWS(record)[:1]
+def _first_window(record: Record) -> float | None:
+    return _WINDOWS(record)[0]
 
 
 _BUILT_IN: tuple[Metric, ...] = (
@@ -202,7 +99,7 @@ _BUILT_IN: tuple[Metric, ...] = (
         "Ovlp",
         "subspace overlap",
         "‖U1ᵀU2‖²/min k: 0 apart, 1 contained",
-        _overlap,
+        Single(_overlap),
         decimal,
         path="orthogonality.left",
     ),
@@ -212,7 +109,7 @@ _BUILT_IN: tuple[Metric, ...] = (
             f"{name}%",
             f"type {name}",
             f"share of the six types' energy in {name}, in %: {PATTERN_WORDS[name]}",
-            share_of(name),
+            _share_of(name),
             percent,
             show="table",
             path=f"patterns.{name}",
@@ -293,7 +190,7 @@ _BUILT_IN: tuple[Metric, ...] = (
         "Knee%",
         "knee of the curve",
         "energy in % at its knee: an η to try",
-        _knee,
+        Several(_knee),
         percent,
         per_task=True,
         show="layer",
@@ -349,7 +246,7 @@ _BUILT_IN: tuple[Metric, ...] = (
         "Clus%",
         "in clusters",
         "energy in % with no unique basis",
-        _clustered,
+        Single(_clustered),
         percent,
         path="clusters.left.energy",
     ),
@@ -374,7 +271,7 @@ _BUILT_IN: tuple[Metric, ...] = (
         "AlS",
         "S of ranks 1-8",
         "similarity of both spaces: 0 to 16",
-        _first_window,
+        Single(_first_window),
         decimal,
         show="table",
         path="alignment.windows",
@@ -470,10 +367,9 @@ METRICS: ValuesView[Metric] = _REGISTRY.values()
 """All of them, in the order in which they are shown and cycled."""
 
 
-def numbers_of(key: str, records: Iterable[Record]) -> list[float | None]:
+def numbers_of(key: str, records: Sequence[Record]) -> list[float | None]:
     """A metric of all these layers."""
-    value = _REGISTRY[key].value
-    return [value(record) for record in records]
+    return _REGISTRY[key].column(records)
 
 
 def register(*metrics: Metric) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from rich.text import Text
 
 from globa_tui.tui.ink import ramp
-from globa_tui.tui.metrics import decimal
+from globa_tui.tui.metric import decimal
 from globa_tui.tui.pictures import CODES, Grid, PairPicture
 from globa_tui.tui.status import STYLES
 from globa_tui.tui.widgets.picture import type_shades

@@ -11,7 +11,7 @@ import pytest
 
 from globa_tui.tui import metrics
 from globa_tui.tui.ink import GLYPHS
-from globa_tui.tui.metrics import Metric
+from globa_tui.tui.metric import Metric
 from globa_tui.tui.pictures import CODES, PairPicture, array_names, pair_picture, resampled
 from globa_tui.tui.screens.layer import LayerScreen
 from globa_tui.tui.widgets.picture import TYPE_LETTERS, UPPER_HALF, Picture, type_shades

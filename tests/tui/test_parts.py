@@ -19,7 +19,8 @@ from globa_tui.tui.cleaning import clean_record
 from globa_tui.tui.curves import curve
 from globa_tui.tui.edits import DEPTH, RecipeEditor
 from globa_tui.tui.filters import SYNTAX, FilterError, compile_filter, metric_names
-from globa_tui.tui.metrics import BY_KEY, METRICS, Metric, decimal, percent, register
+from globa_tui.tui.metric import Metric, decimal, percent
+from globa_tui.tui.metrics import BY_KEY, METRICS, register
 from globa_tui.tui.screens.job import JobScreen
 from globa_tui.tui.screens.layer import LayerScreen
 from globa_tui.tui.screens.layers import LayersScreen, columns_for

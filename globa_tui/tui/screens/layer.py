@@ -12,11 +12,13 @@ from textual.widget import Widget
 
 from globa_tui.diagnostics import printable
 from globa_tui.tui.bindings import Scope, bindings
+from globa_tui.tui.columns import Record
 from globa_tui.tui.curves import Curve
 from globa_tui.tui.failure import failure_text
 from globa_tui.tui.ink import has_colours
 from globa_tui.tui.messages import Answer, LayerRead, LogRead
-from globa_tui.tui.metrics import METRICS, SHORT_WORDS, TYPES, Record, general, percent
+from globa_tui.tui.metric import general, percent
+from globa_tui.tui.metrics import METRICS, SHORT_WORDS, TYPES
 from globa_tui.tui.pair_texts import highest, ranks_text, similarity_text, types_text
 from globa_tui.tui.pictures import PairPicture
 from globa_tui.tui.screens.base import InspectScreen

@@ -12,8 +12,9 @@ from textual.widgets import Input
 
 from globa_tui.diagnostics import printable
 from globa_tui.tui.bindings import Scope, bindings
+from globa_tui.tui.columns import Record
 from globa_tui.tui.filters import Filter, FilterError, compile_filter
-from globa_tui.tui.metrics import BY_KEY, METRICS, TYPES, Record
+from globa_tui.tui.metrics import BY_KEY, METRICS, TYPES
 from globa_tui.tui.screens.base import InspectScreen
 from globa_tui.tui.status import STYLES
 from globa_tui.tui.widgets.line import Line

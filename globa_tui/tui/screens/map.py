@@ -13,7 +13,8 @@ from textual.app import ComposeResult
 from globa_tui.tui.bindings import Scope, bindings
 from globa_tui.tui.block_map import BlockMap, Cell, block_map
 from globa_tui.tui.ink import has_colours, level_of, ramp
-from globa_tui.tui.metrics import BY_KEY, METRICS, Metric
+from globa_tui.tui.metric import Metric
+from globa_tui.tui.metrics import BY_KEY, METRICS
 from globa_tui.tui.screens.base import InspectScreen
 from globa_tui.tui.screens.layers import note_of
 from globa_tui.tui.status import STYLES

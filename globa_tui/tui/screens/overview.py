@@ -14,7 +14,8 @@ from globa_tui.diagnostics import printable
 from globa_tui.tui.bindings import Scope, bindings
 from globa_tui.tui.leaders import STANDOUTS
 from globa_tui.tui.messages import Answer, FindingsRead
-from globa_tui.tui.metrics import BY_KEY, PATTERN_WORDS, SHORT_WORDS, TYPES, percent
+from globa_tui.tui.metric import percent
+from globa_tui.tui.metrics import BY_KEY, PATTERN_WORDS, SHORT_WORDS, TYPES
 from globa_tui.tui.screens.base import InspectScreen
 from globa_tui.tui.screens.reading import ReadingScreen
 from globa_tui.tui.status import EXPLAINED, STYLES
