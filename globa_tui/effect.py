@@ -14,7 +14,7 @@ not in these numbers.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,6 +24,8 @@ from numpy.typing import NDArray
 from globa_tui.coefficients import PATTERNS
 
 Floats = NDArray[np.float64]
+_AT_ONCE = 128
+"""Layers whose scalars are turned into arrays together."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,17 +86,24 @@ class EffectTable:
     def from_records(cls, records: Sequence[Mapping[str, Any]], tasks: int, anchor: int = 1) -> EffectTable:
         """Build a table from all records of a run."""
         table = cls(len(records), tasks, anchor)
-        alike: dict[tuple[str, ...], list[int]] = {}
-        for index, record in enumerate(records):
-            effect = record.get("effect")
-            labels = effect.get("labels") if isinstance(effect, Mapping) else None
-            if record.get("status") == "done" and isinstance(labels, list):
-                alike.setdefault(tuple(map(str, labels)), []).append(index)
-        for rows in alike.values():
-            if not table._put_alike(rows, records):
-                for index in rows:
-                    table.put(index, records[index])
+        for _ in table.gather(records):
+            pass
         return table
+
+    def gather(self, records: Sequence[Mapping[str, Any]]) -> Iterator[None]:
+        """Take over all records of a run, some of them at each step."""
+        for start in range(0, len(records), _AT_ONCE):
+            alike: dict[tuple[str, ...], list[int]] = {}
+            for index, record in enumerate(records[start : start + _AT_ONCE], start):
+                effect = record.get("effect")
+                labels = effect.get("labels") if isinstance(effect, Mapping) else None
+                if record.get("status") == "done" and isinstance(labels, list):
+                    alike.setdefault(tuple(map(str, labels)), []).append(index)
+            for rows in alike.values():
+                if not self._put_alike(rows, records):
+                    for index in rows:
+                        self.put(index, records[index])
+            yield
 
     def _put_alike(self, rows: list[int], records: Sequence[Mapping[str, Any]]) -> bool:
         """Take over records with equal labels at once; False, and nothing is taken, when one of them is damaged."""

@@ -5,7 +5,7 @@ Free of torch; the terminal interface shows them too.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from globa_tui.findings import hidden, overlap, sources, spectrum
@@ -31,19 +31,27 @@ RULES: tuple[Rule, ...] = (
     hidden.far_apart,
 )
 
-__all__ = ["RULES", "SURE", "Evidence", "Finding", "find", "findings_of", "findings_of_run"]
+__all__ = ["RULES", "SURE", "Evidence", "Finding", "find", "findings_of", "findings_of_run", "ranked", "rule_by_rule"]
 
 
 def find(evidence: Evidence) -> list[Finding]:
     """All findings, the weightiest first. A rule that the records break is a finding too, and stops no other."""
-    found: list[Finding] = []
+    return ranked(found for part in rule_by_rule(evidence) for found in part)
+
+
+def rule_by_rule(evidence: Evidence) -> Iterator[list[Finding]]:
+    """What each rule finds, for whoever has something else to do between two of them."""
     for rule in RULES:
         try:
-            found += rule(evidence)
+            yield list(rule(evidence))
         except (KeyError, TypeError, ValueError, AttributeError, IndexError, ArithmeticError) as error:
             what = f"{type(error).__name__}: {error}"
             text = f"the rule {rule.__name__} cannot read the records of this run ({what:.100})"
-            found.append(Finding("unreadable", 0.0, FACT, text))
+            yield [Finding("unreadable", 0.0, FACT, text)]
+
+
+def ranked(found: Iterable[Finding]) -> list[Finding]:
+    """Findings in the order in which they are shown."""
     return sorted(found, key=lambda finding: -finding.score)
 
 

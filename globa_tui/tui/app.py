@@ -98,7 +98,7 @@ class InspectApp(App[int]):
         place = run_folder(run)
         self.model = RunModel(place)
         self.request = request
-        self.disk = Disk(place, request, self.post_message, period)
+        self.disk = Disk(place, request, self.post_message, period, lambda: self.last_key)
         self.jobs: Mapping[str, JobView] = {"analyze": JobView("analyze"), "merge": JobView("merge")}
         self.editor: RecipeEditor | None = None
         self.troubles: dict[str, str] = {}
@@ -295,21 +295,25 @@ class InspectApp(App[int]):
 
     def _prepare(self) -> None:
         """Have everything that takes long for many layers computed ahead."""
-        records, missing = list(self.model.records), self.model.missing_numbers()
-        for key in missing:
-            self.disk.compute(key, records)
-        if missing:
-            self.disk.gather_effect(records, self.model.tasks, self.model.anchor)
+        model = self.model
+        if missing := model.missing_numbers():
+            self.disk.compute(missing, list(model.records), model.version)
+        if not model.effect_gathered:
+            self.disk.gather_effect(list(model.records), model.tasks, model.anchor, model.version)
 
     @on(EffectReady)
     def keep_effect(self, ready: EffectReady) -> None:
         """Keep the scalars that estimates need until the recipe asks for them."""
-        self.model.take_effect(ready.records, ready.table)
+        if self.model.take_effect(ready.table, ready.version):
+            self.pass_on(ready)
+        else:
+            self._prepare()
 
     @on(NumbersReady)
     def keep_numbers(self, ready: NumbersReady) -> None:
-        """Keep a metric until it is shown."""
-        self.model.take_numbers(ready.key, ready.records, ready.numbers)
+        """Keep metrics until they are shown."""
+        if not self.model.take_numbers(ready.numbers, ready.version):
+            self._prepare()
 
     @on(TextWritten)
     def say_where(self, answer: TextWritten) -> None:

@@ -16,7 +16,7 @@ from sys import float_info
 from typing import Any, NamedTuple
 
 from globa_tui.coefficients import PATTERNS
-from globa_tui.tui.columns import PLAIN, all_finite, number
+from globa_tui.tui.columns import NUMBERS, PLAIN, all_finite, number
 
 Record = dict[str, Any]
 
@@ -67,7 +67,7 @@ def clean_record(record: Mapping[str, Any]) -> Record:
     }
     for key, form in FORMS.items():
         value = record.get(key)
-        if type(value) is form.kind:
+        if type(value) in form.kinds:
             clean[key] = form.clean(value)
     # Whatever else a metric may read, as tables and lists of numbers.
     return clean | {key: _any(record[key]) for key in record.keys() - clean.keys() - _KNOWN}
@@ -85,7 +85,7 @@ def _whole(records: Sequence[Mapping[str, Any]]) -> bool:
         if form is None:
             if any(_any(value) != value for value in values):
                 return False
-        elif not (set(map(type, values)) == {form.kind} and form.whole(values)):
+        elif not (form.kinds.issuperset(map(type, values)) and form.whole(values)):
             return False
     return not any(record.get("reason") for record in records)
 
@@ -97,7 +97,7 @@ def _whole_heads(*heads: Sequence[Any]) -> bool:
         and set(map(type, shapes)) == {list}
         and set(map(type, chain.from_iterable(shapes))) <= {int}
         and set(map(type, blocks)) <= {int, type(None)}
-        and not any(errors)
+        and set(map(type, errors)) == {type(None)}
         and set(map(type, effects)) <= {dict, type(None)}
     )
 
@@ -112,11 +112,12 @@ def _reason(record: Mapping[str, Any], status: object) -> str | None:
 class Form(NamedTuple):
     """What the interface expects below a key of a record."""
 
-    kind: type
+    kinds: frozenset[type]
+    """Types that it may have; what has another is left out."""
     clean: Callable[[Any], Any] = lambda value: value
-    """Leaves out what it cannot use of a value of that kind."""
+    """Leaves out what it cannot use of a value of such a type."""
     whole: Callable[[list[Any]], bool] = lambda values: True
-    """Whether cleaning would change none of these values of that kind."""
+    """Whether cleaning would change none of these values."""
 
 
 def _any(value: Any, depth: int = 0) -> Any:
@@ -197,17 +198,19 @@ def _whole_angles(found: list[dict[str, Any]]) -> bool:
     )
 
 
-_LISTS = Form(list, _numbers, _plain_lists)
-_TABLES = Form(dict, _table, _whole_tables)
+_LIST, _DICT = frozenset({list}), frozenset({dict})
+_LISTS = Form(_LIST, _numbers, _plain_lists)
+_TABLES = Form(_DICT, _table, _whole_tables)
 FORMS: Mapping[str, Form] = {
     **dict.fromkeys(("rank", "relative_size"), _LISTS),
     **dict.fromkeys(("norm", "inner"), _TABLES),
-    "patterns": Form(dict, _patterns, _whole_patterns),
-    "angles": Form(dict, _angles, _whole_angles),
+    "seconds": Form(NUMBERS, number, _plain),
+    "patterns": Form(_DICT, _patterns, _whole_patterns),
+    "angles": Form(_DICT, _angles, _whole_angles),
     # Only metrics read these, and they look at every number that they read.
-    **dict.fromkeys(("orthogonality", "blocks", "rank_at", "clusters"), Form(dict)),
-    **dict.fromkeys(("alignment", "conflict", "sum", "what_if", "union"), Form(dict)),
-    **dict.fromkeys(("basis_rank", "retained", "stable_rank", "effective_rank", "knee"), Form(list)),
+    **dict.fromkeys(("orthogonality", "blocks", "rank_at", "clusters"), Form(_DICT)),
+    **dict.fromkeys(("alignment", "conflict", "sum", "what_if", "union"), Form(_DICT)),
+    **dict.fromkeys(("basis_rank", "retained", "stable_rank", "effective_rank", "knee"), Form(_LIST)),
 }
 _HEADS = frozenset(_HEAD)
 _KNOWN = _UNREAD.union(FORMS)

@@ -16,8 +16,8 @@ from typing import Any
 Record = Mapping[str, Any]
 Values = tuple[float | None, ...]
 
-NUMBERS = frozenset({int, float})
-PLAIN = frozenset({int, float, type(None)})
+NUMBERS: frozenset[type] = frozenset({int, float})
+PLAIN: frozenset[type] = NUMBERS | {type(None)}
 
 
 def number(value: Any) -> float | None:

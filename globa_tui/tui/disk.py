@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from textual.message import Message
 
 from globa_tui.diagnostics import exit_code, message
+from globa_tui.tui.cleaning import TOGETHER
 from globa_tui.tui.follow import RunFollower
 from globa_tui.tui.joblink import JobLink, check_output
 from globa_tui.tui.messages import (
@@ -25,13 +26,13 @@ from globa_tui.tui.messages import (
     RecipeRead,
     RecordsChanged,
     Recovered,
+    RunOpened,
     SweepRead,
     TextWritten,
     Trouble,
 )
 from globa_tui.tui.metrics import numbers_of
 from globa_tui.tui.recipe_file import RECIPES, open_recipe, read_recipe, write_recipe
-from store.errors import StoreError
 
 if TYPE_CHECKING:
     from globa_tui.jobs.protocol import Command, Kind
@@ -43,7 +44,13 @@ PERIOD = 0.5
 SLOWEST = 16
 """Most periods between two looks at a run that cannot be read."""
 LEAVE_WITHIN = 3.0
-Task = Callable[[], Iterable[Message] | None]
+REST = 0.02
+"""Seconds of rest between two parts of long work while keys come."""
+WHILE = 0.15
+"""Seconds after a key, or after a run was opened, for which there is rest between parts."""
+Parts = Iterable[Message | None]
+"""Answers; None between two parts of long work, where other work and the thread that paints have their turn."""
+Task = Callable[[], Parts | None]
 
 
 class Disk:
@@ -59,14 +66,24 @@ class Disk:
         Takes a message from any thread.
     period : float
         Seconds between two looks at the run and its jobs.
+    last_key : callable
+        When the last key came, on the monotonic clock.
     """
 
     def __init__(
-        self, path: Path, request: AnalysisRequest | None, post: Callable[[Message], object], period: float = PERIOD
+        self,
+        path: Path,
+        request: AnalysisRequest | None,
+        post: Callable[[Message], object],
+        period: float = PERIOD,
+        last_key: Callable[[], float] = lambda: 0.0,
     ) -> None:
         self.path = path
         self._request = request
         self._post = post
+        self._last_key = last_key
+        self._opened = 0.0
+        """When a run was opened last."""
         self._period = period
         self._follower = RunFollower(path, request)
         self._jobs = JobLink(self.folder)
@@ -76,6 +93,10 @@ class Disk:
         self._unsaved: Recipe | None = None
         self._told: dict[str, str] = {}
         self._looked = ""
+        self._unfinished = 0
+        """How many long works were begun and wait for their turn."""
+        self._look_at = 0.0
+        """When the next look at the run is due."""
         self._slow = 1
         """How many periods to wait for the next look: more after each one that failed."""
         self._thread = threading.Thread(target=self._loop, name="disk", daemon=True)
@@ -92,7 +113,6 @@ class Disk:
 
     def start(self) -> None:
         """Begin: read the run, start or join the analysis, then keep looking."""
-        self._ask("run", self._poll)
         self._ask("recipe", self._load_recipe)
         if self._request is not None:
             self._ask("job", self._begin)
@@ -109,7 +129,10 @@ class Disk:
         done = threading.Event()
 
         def finish() -> None:
-            done.set()
+            if self._unfinished:
+                self._ask("sync", finish)
+            else:
+                done.set()
 
         self._ask("run", self._poll)
         self._ask("sync", finish)
@@ -120,17 +143,29 @@ class Disk:
         self._wanted_layer = index
         self._ask("layer", lambda: [self._follower.layer(index)] if self._wanted_layer == index else None)
 
-    def compute(self, key: str, records: Sequence[Mapping[str, Any]]) -> None:
-        """Compute a metric of all layers, so that showing it later takes no time."""
-        self._ask("numbers", lambda: [NumbersReady(key, records, numbers_of(key, records))])
+    def compute(self, keys: Sequence[str], records: Sequence[Mapping[str, Any]], version: int) -> None:
+        """Compute metrics of all layers, so that showing them later takes no time."""
 
-    def gather_effect(self, records: Sequence[Mapping[str, Any]], tasks: int, anchor: int) -> None:
+        def compute() -> Parts:
+            found: dict[str, list[float | None]] = {key: [] for key in keys}
+            for start in range(0, len(records), TOGETHER):
+                part = records[start : start + TOGETHER]
+                for key, column in found.items():
+                    column += numbers_of(key, part)
+                yield None
+            yield NumbersReady(found, version)
+
+        self._ask("numbers", compute)
+
+    def gather_effect(self, records: Sequence[Mapping[str, Any]], tasks: int, anchor: int, version: int) -> None:
         """Gather what estimates of a merge need, so that the recipe opens at once."""
 
-        def gather() -> list[Message]:
+        def gather() -> Parts:
             from globa_tui.effect import EffectTable
 
-            return [EffectReady(records, EffectTable.from_records(records, tasks, anchor))]
+            table = EffectTable(len(records), tasks, anchor)
+            yield from table.gather(records)
+            yield EffectReady(table, version)
 
         self._ask("effect", gather)
 
@@ -188,19 +223,29 @@ class Disk:
         self._queue.put((what, task))
 
     def _loop(self) -> None:
-        while True:
-            try:
-                item = self._queue.get(timeout=self._period * self._slow)
-            except queue.Empty:
-                item = ("run", self._poll)
-            if item is None:
-                return
+        while (item := self._next()) is not None:
             self._do(*item)
+
+    def _next(self) -> tuple[str, Task] | None:
+        """What was asked for first, or a look at the run when that is due."""
+        try:
+            if (wait := self._look_at - time.monotonic()) > 0:
+                return self._queue.get(timeout=wait)
+        except queue.Empty:
+            pass
+        return ("run", self._poll)
 
     def _do(self, what: str, task: Task) -> None:
         try:
-            for answer in task() or ():
-                self._post(answer)
+            parts = iter(task() or ())
+            for answer in parts:
+                if answer is not None:
+                    self._post(answer)
+                    continue
+                self._rest()
+                if not self._queue.empty() or time.monotonic() >= self._look_at:
+                    self._go_on(what, parts)
+                    return
         except Exception as error:  # the interface shows it and lives on
             if what == "run":
                 self._slow = min(2 * self._slow, SLOWEST)
@@ -210,6 +255,23 @@ class Disk:
                 self._post(Recovered())
             if what == "run":
                 self._slow, self._looked = 1, time.strftime("%H:%M:%S")
+        if what == "run":
+            self._look_at = time.monotonic() + self._period * self._slow
+
+    def _go_on(self, what: str, parts: Parts) -> None:
+        """Do the rest of some long work after what was asked for meanwhile."""
+        self._unfinished += 1
+
+        def rest() -> Parts:
+            self._unfinished -= 1
+            return parts
+
+        self._ask(what, rest)
+
+    def _rest(self) -> None:
+        """Leave the interpreter to the thread that paints, while that has something to do."""
+        if time.monotonic() - max(self._last_key(), self._opened) < WHILE:
+            time.sleep(REST)
 
     def _tell(self, trouble: Trouble) -> None:
         """Post a trouble once, however often a poll runs into it."""
@@ -217,15 +279,15 @@ class Disk:
             self._told[trouble.what] = trouble.text
             self._post(trouble)
 
-    def _poll(self) -> Iterable[Message]:
+    def _poll(self) -> Parts:
         # The job first: a run that it is about to create is no error.
         yield from self._jobs.poll()
-        yield from self._follower.poll()
+        for news in self._follower.poll():
+            if isinstance(news, RunOpened):
+                self._opened = time.monotonic()
+            yield news
         if self._follower.findings_due:
-            try:
-                yield self._follower.findings()
-            except StoreError as error:
-                self._tell(Trouble("findings", message(error), exit_code(error)))
+            self._go_on("findings", self._follower.findings())
 
     def _begin(self) -> Iterable[Message]:
         request, view = self._request, self._jobs.view("analyze")

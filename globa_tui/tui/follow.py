@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from textual.message import Message
 
 from globa_tui.diagnostics import exit_code, message
-from globa_tui.tui.cleaning import clean_record
+from globa_tui.tui.cleaning import clean_record, clean_records
 from globa_tui.tui.curves import curve
 from globa_tui.tui.hidden import Hidden, hidden_stamp, read_hidden
 from globa_tui.tui.leaders import STANDOUTS
@@ -56,9 +56,13 @@ class RunFollower:
         self._seen: Stamp | None = None
         self._raw: list[dict[str, Any]] = []
         self._records: list[dict[str, Any]] = []
+        self._places: dict[int, int] = {}
+        """Where in these lists a layer stands, by its index."""
         self._previewed = False
         self._changed = False
         """Whether records are other ones than when findings were last looked for."""
+        self._looking = False
+        """Whether findings are being looked for."""
         self._next_findings: float | None = None
         self._hidden: Hidden | None = None
         self._etas: Etas | None = None
@@ -89,21 +93,31 @@ class RunFollower:
     @property
     def findings_due(self) -> bool:
         """Whether the last findings are about older records, and it is time for new ones."""
-        if self._run is None or not self._changed:
+        if self._run is None or self._looking or not self._changed:
             return False
         waited = self._next_findings is None or time.monotonic() > self._next_findings
         return waited or all(record["status"] != "pending" for record in self._records)
 
-    def findings(self) -> FindingsRead:
-        """Look for findings in the records of now."""
-        from globa_tui.findings import findings_of_run
-
+    def findings(self) -> Iterator[FindingsRead | None]:
+        """Look for findings in the records of now, a rule at each step."""
         assert self._run is not None
-        self._changed, start = False, time.monotonic()
-        found = findings_of_run(self._run)
-        now = time.monotonic()
-        self._next_findings = now + max(FINDINGS_EVERY, FINDINGS_REST * (now - start))
-        return FindingsRead(found)
+        self._changed, self._looking = False, True
+        return self._look_for_findings(self._run, self._run.records())
+
+    def _look_for_findings(self, run: Run, records: Sequence[dict[str, Any]]) -> Iterator[FindingsRead | None]:
+        from globa_tui.findings import Evidence, ranked, rule_by_rule
+        from store.run import read_result
+
+        found, start = [], time.thread_time()
+        try:
+            for part in rule_by_rule(Evidence(run.manifest, records, read_result(run.path))):
+                found += part
+                yield None
+        finally:
+            self._looking = False
+            rest = FINDINGS_REST * (time.thread_time() - start)
+            self._next_findings = time.monotonic() + max(FINDINGS_EVERY, rest)
+        yield FindingsRead(ranked(found))
 
     def turn_to(self, etas: Etas | None) -> tuple[dict[int, dict[str, Any]], bool]:
         """Some layers as they would be at other thresholds, and whether the next call gives more."""
@@ -162,7 +176,8 @@ class RunFollower:
             run = Run.open(self.path)
             self._run, self._seen, self._raw = run, stamp, run.records()
             self._hidden = read_hidden(self.path)
-            self._records = [clean_record(record) for record in self._raw]
+            self._places = {record["index"]: place for place, record in enumerate(self._raw)}
+            self._records = clean_records(self._raw)
             if self._hidden is not None:
                 self._records = [record | self._hidden.of(record) for record in self._records]
         finally:
@@ -183,14 +198,13 @@ class RunFollower:
 
     def _changes(self) -> Iterator[Message]:
         assert self._run is not None
-        if not self._run.refresh():
-            return
-        before, self._raw = self._raw, self._run.records()
-        # A record that did not change is the same object: of 20,000 only the new ones are looked at.
-        places = [place for place, (new, old) in enumerate(zip(self._raw, before, strict=True)) if new is not old]
-        changed = {place: self._shown(place) for place in places}
-        for place, record in changed.items():
-            self._records[place] = record
+        changed = {}
+        for index in self._run.refresh():
+            place = self._places.get(index)
+            if place is None:  # the manifest is another one; the next look opens it
+                continue
+            self._raw[place] = self._run.record(index)
+            changed[place] = self._records[place] = self._shown(place)
         if changed:
             self._changed = True
             yield RecordsChanged(changed)

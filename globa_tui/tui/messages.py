@@ -64,19 +64,18 @@ class LayerRead(Message):
 
 @dataclass
 class NumbersReady(Message):
-    """A metric of all layers, computed ahead from these records."""
+    """Metrics of all layers by their keys, computed ahead from the records that the model had at that version."""
 
-    key: str
-    records: Sequence[Mapping[str, Any]]
-    numbers: list[float | None]
+    numbers: Mapping[str, list[float | None]]
+    version: int
 
 
 @dataclass
 class EffectReady(Message):
-    """The scalars that estimates need, gathered ahead from these records."""
+    """The scalars that estimates need, gathered ahead from the records that the model had at that version."""
 
-    records: Sequence[Mapping[str, Any]]
     table: EffectTable
+    version: int
 
 
 @dataclass
@@ -138,8 +137,8 @@ class SweepRead(Message):
     results: SweepResults | None
 
 
-Answer = FindingsRead | LayerRead | LogRead | OutputChecked | RecipeOpened | SweepRead
-"""What a screen may have asked of the disk thread."""
+Answer = EffectReady | FindingsRead | LayerRead | LogRead | OutputChecked | RecipeOpened | SweepRead
+"""What a screen may have asked of the disk thread, or waits for."""
 
 
 @dataclass

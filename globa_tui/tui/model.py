@@ -139,6 +139,11 @@ class RunModel:
         return self._effect
 
     @property
+    def effect_gathered(self) -> bool:
+        """Whether `effect` is there, or gathered in no time."""
+        return self._effect is not None or len(self.records) < MANY
+
+    @property
     def matrices(self) -> int:
         """Number of matrices among the tensors."""
         return self._matrices
@@ -169,22 +174,28 @@ class RunModel:
         """Metrics that would have to be computed for so many layers that a person waits for them."""
         return [key for key in BY_KEY if key not in self._numbers] if len(self.records) >= MANY else []
 
-    def take_numbers(self, key: str, records: Sequence[Record], numbers: list[float | None]) -> None:
-        """Take over a metric that was computed from an older state of the records."""
-        if key not in self._numbers and len(records) == len(self.records):
-            for place in self._changed_since(records):
-                numbers[place] = BY_KEY[key].value(self.records[place])
-            self._numbers[key] = numbers
+    def take_numbers(self, numbers: Mapping[str, list[float | None]], version: int) -> bool:
+        """Take over metrics that were computed from an older version; False when too much has changed since."""
+        changed = self.changed_since(version)
+        if changed is None:
+            return False
+        for key, column in numbers.items():
+            if key not in self._numbers:
+                for place in changed:
+                    column[place] = BY_KEY[key].value(self.records[place])
+                self._numbers[key] = column
+        return True
 
-    def take_effect(self, records: Sequence[Record], effect: EffectTable) -> None:
-        """Take over the scalars that estimates need, gathered from an older state of the records."""
-        if self._effect is None and len(records) == len(self.records):
-            for place in self._changed_since(records):
+    def take_effect(self, effect: EffectTable, version: int) -> bool:
+        """Take over the scalars of estimates, gathered from an older version; False when too much has changed since."""
+        changed = self.changed_since(version)
+        if changed is None:
+            return False
+        if self._effect is None:
+            for place in changed:
                 effect.put(place, self.records[place])
             self._effect = effect
-
-    def _changed_since(self, records: Sequence[Record]) -> list[int]:
-        return [n for n, (old, new) in enumerate(zip(records, self.records, strict=True)) if new is not old]
+        return True
 
     @property
     def layer_index(self) -> LayerIndex:

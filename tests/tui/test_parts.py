@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 import itertools
-from math import isfinite
 from typing import Any
 
 import pytest
@@ -115,44 +114,6 @@ def test_columns_fit_eighty_cells() -> None:
         assert name >= 18, (width, name)
         assert {column.key for column in columns} >= {"name", "overlap", "share.D-", "status"}
     assert "shape" in {column.key for column in columns_for(80)}
-
-
-def test_cleaning_keeps_what_is_whole() -> None:
-    made = record(layers(1)[1])
-    clean = clean_record(made)
-    for key in ("name", "shape", "rank", "norm", "patterns", "angles", "effect", "knee", "clusters", "rank_at"):
-        assert clean[key] == made[key]
-
-
-def test_cleaning_leaves_out_what_has_the_wrong_form() -> None:
-    bad = {"index": 3, "name": "x", "status": "boom", "shape": "4x4", "rank": "many", "patterns": {"A": 3}, "knee": {}}
-    clean = clean_record(bad)
-    assert clean["status"] == "failed"
-    assert "boom" in clean["error"]
-    assert clean["shape"] == []
-    assert "rank" not in clean
-    assert clean["patterns"]["A"] == {"count": 0, "energy": 0.0}
-
-
-@pytest.mark.parametrize(
-    "odd", ["high", float("nan"), float("inf"), None, {}, [], 10**400], ids=lambda odd: f"{odd!r:.9}"
-)
-def test_no_metric_gives_what_is_no_number(odd: object) -> None:
-    """Wherever a record from a stranger has something else, a metric is missing, and no screen fails."""
-
-    def spoilt(value: object) -> object:
-        if isinstance(value, dict):
-            return {key: spoilt(each) for key, each in value.items()}
-        return [spoilt(each) for each in value] if isinstance(value, list) else odd
-
-    made = record(layers(1)[1])
-    head = {key: made.pop(key) for key in ("index", "name", "status", "role")}
-    for whole in (
-        {**head, **{key: spoilt(value) for key, value in made.items()}},
-        {**head, **dict.fromkeys(made, odd)},
-    ):
-        values = [value for metric in METRICS for value in metric.values(clean_record(whole))]
-        assert [value for value in values if value is not None and not isfinite(value)] == []
 
 
 def test_curve_is_reduced_and_counts_missing_values() -> None:

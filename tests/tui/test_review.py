@@ -11,7 +11,7 @@ import pytest
 from globa_tui.coefficients import PATTERNS
 from globa_tui.effect import EffectTable
 from globa_tui.tui.leaders import STANDOUTS, Leaders
-from globa_tui.tui.metrics import BY_KEY
+from globa_tui.tui.metrics import BY_KEY, numbers_of
 from globa_tui.tui.model import REMEMBERED, RunModel
 from globa_tui.tui.screens.merge import MergeScreen
 from tests.tui.driving import opened, press, screen_text, settle
@@ -78,14 +78,14 @@ def test_numbers_computed_ahead_follow_what_changed_since() -> None:
     whole = [record(layer) for layer in layers(1) if layer["role"] == "matrix"]
     model = RunModel(Path("x"))
     model.load({}, whole, packed=False, stored=True)
-    before = list(model.records)
-    numbers = [BY_KEY["size"].value(found) for found in before]
+    before, numbers = model.version, numbers_of("size", model.records)
     model.put({1: {**whole[1], "relative_size": [0.5, 0.25]}})
-    model.take_numbers("size", before, numbers)
+    assert model.take_numbers({"size": numbers}, before)
     assert model._numbers["size"][1] == 0.5
     assert model.numbers("size") == [BY_KEY["size"].value(found) for found in model.records]
-    model.take_numbers("rank", before[:-1], [0.0])
-    assert "rank" not in model._numbers, "another run was opened since"
+    model.load({}, whole[:-1], packed=False, stored=True)
+    assert not model.take_numbers({"rank": [0.0]}, before), "another run was opened since"
+    assert "rank" not in model._numbers
 
 
 def test_the_effect_gathered_ahead_follows_what_changed_since() -> None:
@@ -93,10 +93,9 @@ def test_the_effect_gathered_ahead_follows_what_changed_since() -> None:
     pending = [{**layer, "status": "pending"} for layer in whole]
     model = RunModel(Path("x"))
     model.load(manifest(2), [*whole[:-1], pending[-1]], packed=False, stored=True)
-    before = list(model.records)
-    gathered = EffectTable.from_records(before, model.tasks, model.anchor)
+    before, gathered = model.version, EffectTable.from_records(model.records, model.tasks, model.anchor)
     model.put({len(whole) - 1: whole[-1]})
-    model.take_effect(before, gathered)
+    assert model.take_effect(gathered, before)
     assert model.effect is gathered
     fresh = EffectTable.from_records(whole, model.tasks, model.anchor)
     coefficients = np.ones((len(whole), len(PATTERNS)))

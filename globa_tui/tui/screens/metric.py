@@ -11,7 +11,8 @@ from textual.screen import ModalScreen
 from textual.widgets import OptionList
 from textual.widgets.option_list import Option
 
-from globa_tui.tui.metrics import METRICS, Metric
+from globa_tui.tui.metric import Metric
+from globa_tui.tui.metrics import METRICS
 
 
 class MetricScreen(ModalScreen[str]):

@@ -16,7 +16,7 @@ from globa_tui.diagnostics import printable
 from globa_tui.effect import Effect, as_array
 from globa_tui.tui.bindings import Scope, bindings
 from globa_tui.tui.edits import LIMIT, RecipeEditor
-from globa_tui.tui.messages import Answer, RecipeOpened
+from globa_tui.tui.messages import Answer, EffectReady, RecipeOpened
 from globa_tui.tui.screens.base import InspectScreen
 from globa_tui.tui.screens.targeting import Targeting
 from globa_tui.tui.status import STYLES
@@ -162,6 +162,8 @@ class RecipeScreen(Targeting, InspectScreen):
         self.app.push_screen(AskScreen("Open the recipe in the file", "", check_place), take)
 
     def show_answer(self, answer: Answer) -> None:
+        if isinstance(answer, EffectReady):
+            self.show_all()
         if isinstance(answer, RecipeOpened) and self.editor is not None:
             for trouble in answer.troubles:
                 self.notify(trouble, markup=False, severity="warning" if answer.recipe else "error", timeout=8)
@@ -201,6 +203,8 @@ class RecipeScreen(Targeting, InspectScreen):
 
     def _effect(self, editor: RecipeEditor) -> Text:
         model = self.inspect.model
+        if not model.effect_gathered:
+            return Text("Gathering what every layer adds ...", STYLES["dim"])
         table, index = model.effect, model.layer_index
         saved, now = index.coefficients(editor.saved), index.coefficients(editor.recipe)
         columns = [table.estimate(saved), table.estimate(now), table.estimate(as_array(dict.fromkeys(PATTERNS, 1.0)))]
