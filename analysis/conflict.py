@@ -9,7 +9,7 @@ from torch import Tensor
 
 from analysis.product import Product
 
-CHUNK = 1 << 15
+CHUNK = 1 << 16
 """Entries that are widened to float64 at a time: few enough that a pass over them stays in a processor's cache."""
 
 

@@ -23,6 +23,9 @@ class TruncatedSVD:
     float64: all min(rows, cols) of them when `spectrum_complete`, else only those that the rank rule needed, or all
     above the numerical rank. `total_energy` is ``‖τ‖_F²`` of the whole. `accuracy` was measured on these triplets.
 
+    `beyond` has vectors, left and right, near those of values that are not small and yet were not kept, where the
+    search came upon some.
+
     `method` says how they were found: ``gram`` (eigenvectors of the smaller Gram matrix), ``range`` (randomised
     subspace iteration), ``factors`` (from two thin factors) or ``svd`` (LAPACK).
     """
@@ -35,6 +38,7 @@ class TruncatedSVD:
     total_energy: float
     spectrum_complete: bool
     accuracy: Accuracy
+    beyond: tuple[Float[Tensor, "rows more"], Float[Tensor, "cols more"]] | None = None
 
     @property
     def rank(self) -> int:
@@ -98,7 +102,8 @@ def truncated_svd(matrix: Float[Tensor, "rows cols"], energy: float) -> Truncate
         return _empty(matrix)
     if matrix.shape[0] < matrix.shape[1]:
         flipped = truncated_svd(matrix.mT, energy)
-        return replace(flipped, left=flipped.right, right=flipped.left)
+        beyond = flipped.beyond and (flipped.beyond[1], flipped.beyond[0])
+        return replace(flipped, left=flipped.right, right=flipped.left, beyond=beyond)
     if not math.isfinite(scale):
         require_finite(matrix, "the matrix")
     for attempt in (_from_range, _from_gram):
@@ -150,7 +155,16 @@ def _from_range(matrix: Float[Tensor, "rows cols"], energy: float, scale: float)
         total_energy=total * scale**2,
         spectrum_complete=complete,
         accuracy=measure_accuracy(images_of(matrix), left, spectrum[:rank], right),
+        beyond=_beyond(found, rank, matrix.dtype),
     )
+
+
+def _beyond(found: range_finder.Leading, rank: int, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """What a search found beyond the kept rank: triplets that had converged, and what it says itself."""
+    strong = max(rank, int((found.values > range_finder.STRONG * found.values[0]).sum()))
+    sides = (found.left, found.beyond[0]), (found.right, found.beyond[1])
+    left, right = (torch.cat([exact[:, rank:strong], near], dim=1).to(dtype) for exact, near in sides)
+    return left, right
 
 
 def _from_gram(matrix: Float[Tensor, "rows cols"], energy: float, scale: float) -> TruncatedSVD | None:

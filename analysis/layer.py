@@ -198,7 +198,7 @@ def _merged(
     total = formed(0)
     for task in range(1, len(fine_tuned)):
         total += formed(task)
-    return sum_alignment(total, formed, norms, starting_directions([svd.right for svd in svds]))
+    return sum_alignment(total, formed, norms, starting_directions(svds))
 
 
 def _relate(

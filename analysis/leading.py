@@ -110,34 +110,32 @@ def _by_iteration(
     matrix: Float[Tensor, "rows cols"], near: Float[Tensor, "cols size"], count: int, scale: float
 ) -> tuple[Leading, bool]:
     """Leading triplets that are resolved, and whether all are that there are."""
-    space = torch.linalg.qr(_padded(near).to(matrix.dtype))[0]
     enough = _ENOUGH[matrix.dtype]
-    outputs, images = space.new_zeros(matrix.shape[0], 0), space[:, :0]
-    found, unresolved, block = None, space.new_ones(1), space
+    width = max(SMALLEST_BLOCK, count + count // 4)
+    block = torch.linalg.qr(_padded(near, width).to(matrix.dtype))[0]
+    space, outputs = block[:, :0], block.new_zeros(matrix.shape[0], 0)
     best = math.inf
     for step in range(_MOST_STEPS):
-        if step:
-            block = _beyond(space, images[:, -block.shape[1] :])
-            space = torch.cat([space, block], dim=1)
+        space = torch.cat([space, block], dim=1)
         outputs = torch.cat([outputs, matrix @ (block / scale)], dim=1)
-        images = torch.cat([images, matrix.mT @ (outputs[:, -block.shape[1] :] / scale)], dim=1)
-        last = 2 * space.shape[1] > matrix.shape[1] or not block.shape[1]
-        if step == 0 and not last:
-            continue  # the guess itself is never good enough
-        found, unresolved = _ritz(space, outputs, images, count)
+        left, values, right = _ritz(space, outputs, width)
+        back = (matrix.mT @ (left.to(matrix.dtype) / scale)).double()
+        unresolved = ((back - right * values).norm(dim=0) / values)[:count]
         shrinks, best = float(unresolved.min()) / best, float(unresolved.min())
         hopeless = step > 1 and best * shrinks ** (_MOST_STEPS - 1 - step) > RESOLVED
-        if float(unresolved.max()) <= enough or hopeless or last:
+        if float(unresolved.max()) <= enough or hopeless or 2 * space.shape[1] > matrix.shape[1]:
             break
-    assert found is not None
+        block = _beyond(space, back)
+        if not block.shape[1]:
+            break
     kept = int((unresolved.cummax(0).values <= RESOLVED).sum())
-    left, values, right, back = found.left, found.values * scale, found.right, found.back * scale
-    return Leading(left[:, :kept], values[:kept], right[:, :kept], back[:, :kept]), kept == len(unresolved)
+    found = Leading(left[:, :kept], values[:kept] * scale, right[:, :kept], back[:, :kept] * scale)
+    return found, kept == len(unresolved)
 
 
-def _padded(near: Float[Tensor, "cols size"]) -> Float[Tensor, "cols padded"]:
-    """Enough columns for an iteration, the missing ones random."""
-    missing = max(SMALLEST_BLOCK - near.shape[1], 0)
+def _padded(near: Float[Tensor, "cols size"], width: int) -> Float[Tensor, "cols padded"]:
+    """At least `width` columns, the missing ones random."""
+    missing = max(width - near.shape[1], 0)
     random = torch.randn(near.shape[0], missing, generator=torch.Generator().manual_seed(_SEED), dtype=torch.float64)
     return torch.cat([near.double(), random.to(near.device)], dim=1)
 
@@ -160,17 +158,12 @@ def _beyond(space: Float[Tensor, "cols size"], image: Float[Tensor, "cols block"
 
 
 def _ritz(
-    space: Float[Tensor, "cols size"],
-    outputs: Float[Tensor, "rows size"],
-    images: Float[Tensor, "cols size"],
-    count: int,
-) -> tuple[Leading, Float[Tensor, " count"]]:
-    """Best triplets within a space, with ``τ X`` and ``τᵀτ X`` known, and their relative residuals, in float64."""
+    space: Float[Tensor, "cols size"], outputs: Float[Tensor, "rows size"], count: int
+) -> tuple[Float[Tensor, "rows count"], Float[Tensor, " count"], Float[Tensor, "cols count"]]:
+    """Up to `count` best triplets ``u, σ, v`` with v in a space whose image ``τ X`` is known, in float64."""
     wide = outputs.double()
     squares, mixing = torch.linalg.eigh(wide.mT @ wide)
     squares, mixing = squares.flip(0)[:count], mixing.flip(1)[:, :count]
     above = squares > _NOISE[outputs.dtype] ** 2 * squares[0]
     values, mixing = squares[above].sqrt(), mixing[:, above]
-    right = space.double() @ mixing
-    back = (images.double() @ mixing) / values
-    return Leading(wide @ mixing / values, values, right, back), (back - right * values).norm(dim=0) / values
+    return wide @ mixing / values, values, space.double() @ mixing

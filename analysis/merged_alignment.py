@@ -15,14 +15,18 @@ from analysis.cross_influence import (
     products_with,
     summed_influences,
 )
+from analysis.decompose import TruncatedSVD
 from analysis.leading import strongest_triplets
 from analysis.merge.triplets import Triplets
 from analysis.product import Product, truncated_svd_of_product
+from analysis.range_finder import STRONG
 
 COUNT = 32
 """Directions that are looked at, as in the paper's figures."""
 _NEAR = 48
-"""Columns that the search for those of a sum starts from: half as many again."""
+"""Columns that the search for those of a sum starts from where many are strong: half as many again."""
+_FEW = 8
+"""The search starts from all strong directions, where they are at most an eighth of what there is room for."""
 
 
 @dataclass(frozen=True)
@@ -142,10 +146,17 @@ def alignment_of_images(found: Triplets, images: Sequence[DirectionImages], ener
     )
 
 
-def starting_directions(spaces: Sequence[Float[Tensor, "cols _"]]) -> Float[Tensor, "cols _"]:
-    """Leading right singular vectors of all tasks: those of their sum lie near them."""
-    each = max(_NEAR // len(spaces), 8)
-    return torch.cat([space[:, :each].double() for space in spaces], dim=1)
+def starting_directions(svds: Sequence[TruncatedSVD]) -> Float[Tensor, "cols _"]:
+    """Right singular vectors of all tasks near which those of their sum lie: all strong ones where they are few."""
+    spaces = [
+        svd.right[:, : int((svd.singular_values > STRONG * svd.spectrum[:1]).sum())]
+        if svd.beyond is None else torch.cat([svd.right, svd.beyond[1]], dim=1)
+        for svd in svds
+    ]  # fmt: skip
+    if sum(space.shape[1] for space in spaces) > spaces[0].shape[0] // _FEW:
+        each = max(_NEAR // len(spaces), 8)
+        spaces = [space[:, :each] for space in spaces]
+    return torch.cat([space.double() for space in spaces], dim=1)
 
 
 def alignment_of_products(products: Sequence[Product], count: int = COUNT) -> MergedAlignment:

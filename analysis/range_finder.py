@@ -12,6 +12,9 @@ from analysis.errors import LinAlgError
 SMALLEST_SIDE = 256
 """Below this a full decomposition costs less than the bookkeeping."""
 
+STRONG = 0.1
+"""Share of σ_1 from which a direction counts where those of sums are sought."""
+
 _SEED = 4242
 _FIRST_SHARE = 16
 """The first sketch has a 16th of the smaller side's columns: it costs a hundredth of a full decomposition."""
@@ -31,12 +34,14 @@ _EXACT_WORK = 0.5
 class Leading:
     """Leading triplets of a matrix, with every vector in float64 and values descending.
 
-    `count` triplets meet the tolerance; the others of the sketch do not and are left out.
+    `count` triplets meet the tolerance. `beyond` are the vectors, left and right, of those others of the sketch that
+    are not small: only nearly singular vectors, and good for a start elsewhere.
     """
 
     left: Float[Tensor, "rows count"]
     values: Float[Tensor, " count"]
     right: Float[Tensor, "cols count"]
+    beyond: tuple[Float[Tensor, "rows more"], Float[Tensor, "cols more"]]
 
 
 def leading_triplets(
@@ -127,8 +132,10 @@ def _refine(
         error = float((image - right * squares).norm(dim=0)[:count].max())
         missing = error / _tolerance(squares, count, matrix.dtype)
         if missing <= 1.0:
-            values = squares[:count].sqrt()
-            return Leading(outputs[:, :count] / values, values * scale, right[:, :count])
+            values = squares.sqrt()
+            more = slice(count, max(count, int((values > STRONG * values[0]).sum())))
+            beyond = outputs[:, more] / values[more], right[:, more].clone()
+            return Leading(outputs[:, :count] / values[:count], values[:count] * scale, right[:, :count], beyond)
         # Each step shrinks the error by the ratio of the last value in the sketch to the last one wanted.
         shrinks = float(squares[count - 1]) / max(float(squares[-1]), 1e-300)
         steps -= 1

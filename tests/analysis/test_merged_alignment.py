@@ -6,8 +6,9 @@ import torch
 
 from analysis import leading
 from analysis.cross_influence import cross_influences, direction_images
+from analysis.decompose import truncated_svd
 from analysis.leading import strongest_triplets
-from analysis.merged_alignment import alignment_of_products, merged_alignment, sum_alignment
+from analysis.merged_alignment import alignment_of_products, merged_alignment, starting_directions, sum_alignment
 from analysis.product import Product
 from tests.analysis.matrices import decaying, gaussian, orthonormal, with_spectrum
 from tests.reference import alignmerge
@@ -108,6 +109,25 @@ def test_the_iteration_finds_what_a_full_decomposition_finds(monkeypatch, known)
     assert found.values.tolist() == pytest.approx(s[:12])
     assert np.abs((found.left.numpy() * u[:, :12]).sum(0)) == pytest.approx(1.0, abs=1e-7)
     assert np.abs((found.right.numpy().T * vt[:12]).sum(1)) == pytest.approx(1.0, abs=1e-7)
+
+
+def test_the_search_for_a_sum_of_low_ranks_starts_where_it_ends(monkeypatch):
+    """Also for the directions that truncation left out, which are as strong in the sum as others."""
+    taus = [with_spectrum(384, 400, torch.linspace(1.0, 0.8, 16), seed).float() for seed in (1, 2)]
+    svds = [truncated_svd(tau, 0.8) for tau in taus]
+    assert sum(svd.rank for svd in svds) < 28
+    near = starting_directions(svds)
+    assert near.shape == (400, 32)
+    monkeypatch.setattr(leading, "_MOST_STEPS", 1)
+    found = strongest_triplets(taus[0] + taus[1], near, 32)
+    s = np.linalg.svd(total_of(taus).double().numpy())[1]
+    assert found.values.tolist() == pytest.approx(s[:32].tolist(), rel=1e-5)
+
+
+def test_the_search_for_a_sum_of_many_strong_directions_starts_from_the_first_of_each():
+    taus = [with_spectrum(60, 50, torch.linspace(1.0, 0.5, 50), seed) for seed in (1, 2, 3)]
+    svds = [truncated_svd(tau, 0.9) for tau in taus]
+    assert starting_directions(svds).numpy() == pytest.approx(np.hstack([svd.right[:, :16].numpy() for svd in svds]))
 
 
 @pytest.mark.parametrize("sizes", [(1.0, 1.0, 0.3), (1e-4, 1.0, 0.0), (1.0, 1e-4, 1e-4)])

@@ -52,6 +52,25 @@ def test_it_finds_what_a_full_decomposition_finds(name, shape, dtype, monkeypatc
     assert found.accuracy.within(dtype)
 
 
+@DTYPES
+@pytest.mark.parametrize("shape", [(300, 420), (420, 300)])
+def test_strong_directions_beyond_the_rank_are_handed_on(shape, dtype):
+    """Those above a tenth of σ_1, exact or nearly so; the others of the sketch are left alone."""
+    values = torch.cat([torch.linspace(1.0, 0.5, 14), torch.full((6,), 0.05)])
+    matrix = with_spectrum(*shape, values, 1).to(dtype)
+    found = truncated_svd(matrix, 0.6)
+    assert found.method == "range"
+    assert found.beyond is not None
+    left, right = (
+        torch.cat(both, dim=1).double() for both in zip((found.left, found.right), found.beyond, strict=True)
+    )
+    assert found.rank < 14
+    assert left.shape[1] == right.shape[1] == 14
+    u, _, vt = torch.linalg.svd(matrix.double(), full_matrices=False)
+    assert (u[:, :14].mT @ left).abs().diagonal().tolist() == pytest.approx([1.0] * 14, abs=1e-5)
+    assert (vt[:14] @ right).abs().diagonal().tolist() == pytest.approx([1.0] * 14, abs=1e-5)
+
+
 def test_a_spectrum_that_is_not_whole_says_so():
     part, whole = truncated_svd(noisy((300, 420)).float(), 0.99), truncated_svd(gaussian(300, 420, 1).float(), 0.99)
     assert (part.method, part.spectrum_complete, part.known_total) == ("range", False, part.total_energy)
