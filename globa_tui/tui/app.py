@@ -23,6 +23,7 @@ from globa_tui.tui.ahead import build_ahead
 from globa_tui.tui.bindings import NO_KEYMAP, SCOPES, Keymap, bindings, scope_of
 from globa_tui.tui.disk import PERIOD, Disk
 from globa_tui.tui.edits import RecipeEditor
+from globa_tui.tui.hangup import leave_when_hung_up
 from globa_tui.tui.messages import (
     Answer,
     EffectReady,
@@ -162,6 +163,7 @@ class InspectApp(App[int]):
             loop = asyncio.get_running_loop()
             for number, code in ((signal.SIGHUP, 129), (signal.SIGTERM, 143)):
                 loop.add_signal_handler(number, self.exit, None, code)
+            self.run_worker(leave_when_hung_up(self), name="terminal")
         # Textual paints only what changed, but `fg` finds an empty screen.
         self.app_resume_signal.subscribe(self, lambda _: self.refresh(layout=True), immediate=True)
         self.call_after_refresh(self.disk.start)

@@ -116,6 +116,26 @@ def test_signals_leave_cleanly(terminal: Terminal, number: signal.Signals, code:
     assert b"Traceback" not in terminal.seen
 
 
+def test_a_terminal_that_goes_without_a_signal_ends_the_interface(partial_run: Path) -> None:
+    """Where it does not control the process, the kernel sends none, and reading finds an end for ever."""
+    make_status(partial_run, "running")
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
+    command = [sys.executable, "-m", "globa_tui", "open", str(partial_run)]
+    with subprocess.Popen(
+        command, stdin=theirs, stdout=theirs, stderr=theirs, env=environment(), cwd=ROOT, start_new_session=True
+    ) as interface:
+        os.close(theirs)
+        seen = b""
+        while b"largest subspace overlap" not in seen:
+            seen += os.read(ours, 65536)
+        os.close(ours)
+        try:
+            assert interface.wait(20) == 129
+        finally:
+            interface.kill()
+
+
 def test_interface_imports_neither_torch_nor_analysis(whole_run: Path) -> None:
     """All screens opened, a layer read and a recipe changed, in a process of its own."""
     script = f"""
