@@ -59,8 +59,9 @@ def strongest_triplets(matrix: Float[Tensor, "rows cols"], near: Float[Tensor, "
 
     Notes
     -----
-    ``4 m n l`` in the dtype of the matrix for each of at most six steps with l columns of `near`, three where values
-    lie too close together from the first on; a full decomposition below `SMALLEST_SIDE`, and below `SMALL_SIDE` where
+    ``2 m n l`` in the dtype of the matrix for l columns of `near`, and ``4 m n`` times a quarter more than `count` for
+    each of at most five more steps, two where values lie too close together from the first on, none where `near` spans
+    the triplets; a full decomposition below `SMALLEST_SIDE`, and below `SMALL_SIDE` where
     the steps do not do.
 
     References

@@ -2,12 +2,12 @@
 
 At full rank the analysis takes two float64 eigendecompositions of ``9 s³`` each (s = min(m, n)) and as much again for
 the global basis, beside which the metrics are small. Where ranks are low it takes two decompositions by subspace
-iteration, about ``12 m n l`` each for a sketch of l = n/16 columns. The alignment index needs the leading directions of
-the *sum* of the task vectors: a third decomposition of the same kind, of 32 directions from 40 to 48 columns, two or
-three steps of ``4 m n l`` (320 to 580 m n), and ``128 m n`` for what one of the task vectors does in them. At n = 512
-that is 450 to 700 m n beside 770 m n for the two: a ratio near 1.5 is what the definition takes there, and only fewer
-directions would change it; it falls as n grows. Layers of a few dozen rows cost calls rather than arithmetic; at 128
-rows the third decomposition is an eigendecomposition beside two.
+iteration, about ``12 m n l`` each for a sketch of l = n/16 columns. The alignment index needs the 32 leading directions
+of the *sum* of the task vectors, a third decomposition of the same kind. It starts from all strong directions of both,
+also those that truncation left out: of exactly low ranks r they span those of the sum (``4 r m n + 80 m n``), beside
+the rounding of bf16 weights it takes one more step (320 m n). ``128 m n`` more for what one of the task vectors does in
+them. At n = 512 that is 340 to 450 m n beside 770 m n for the two; the ratio falls as n grows. Layers of a few dozen
+rows cost calls rather than arithmetic; at 128 rows the third decomposition is an eigendecomposition beside two.
 """
 
 from __future__ import annotations
