@@ -115,16 +115,17 @@ def _by_iteration(
     width = max(SMALLEST_BLOCK, count + count // 4)
     block = torch.linalg.qr(_padded(near, width).to(matrix.dtype))[0]
     space, outputs = block[:, :0], block.new_zeros(matrix.shape[0], 0)
-    best = math.inf
-    for step in range(_MOST_STEPS):
+    best, steps = math.inf, 0
+    while True:
+        steps += 1
         space = torch.cat([space, block], dim=1)
         outputs = torch.cat([outputs, matrix @ (block / scale)], dim=1)
         left, values, right = _ritz(space, outputs, width)
         back = (matrix.mT @ (left.to(matrix.dtype) / scale)).double()
         unresolved = ((back - right * values).norm(dim=0) / values)[:count]
         shrinks, best = float(unresolved.min()) / best, float(unresolved.min())
-        hopeless = step > 1 and best * shrinks ** (_MOST_STEPS - 1 - step) > RESOLVED
-        if float(unresolved.max()) <= enough or hopeless or 2 * space.shape[1] > matrix.shape[1]:
+        hopeless = steps > 2 and best * shrinks ** (_MOST_STEPS - steps) > RESOLVED
+        if float(unresolved.max()) <= enough or hopeless or steps == _MOST_STEPS or 2 * space.shape[1] > len(space):
             break
         block = _beyond(space, back)
         if not block.shape[1]:
