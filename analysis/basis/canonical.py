@@ -99,12 +99,12 @@ def _two_task_coordinates(
     alone = left.shape[0] + right.shape[0] - 2 * pairs
     weak_rows = int((weak > 0).sum())
     blocks = []
-    for vectors, sign, before in ((left, 1.0, 0), (right, -1.0, left.shape[0] - pairs)):
+    for vectors, sign in ((left, 1.0), (right, -1.0)):
         # Filled in place: these matrices are the largest of the analysis.
         block = vectors.new_zeros(pairs + alone + weak_rows, vectors.shape[1])
         torch.mul(vectors[:pairs], (strong * 0.5**0.5)[:, None], out=block[:pairs])
-        start = pairs + before
-        block[start : start + vectors.shape[0] - pairs] = vectors[pairs:]
+        # Only the larger of the two has any.
+        block[pairs : vectors.shape[0]] = vectors[pairs:]
         block[pairs + alone :] = vectors[:pairs].flip(0)[:weak_rows] * (weak * sign * 0.5**0.5)[:weak_rows, None]
         blocks.append(block)
     return torch.cat([strong, strong.new_ones(alone), weak]), blocks
