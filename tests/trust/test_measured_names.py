@@ -26,6 +26,7 @@ from globa_tui.jobs.compare.settings import CompareRequest
 from globa_tui.jobs.evaluation.data import split_name
 from globa_tui.jobs.evaluation.metrics import Reference
 from globa_tui.jobs.settings import AnalysisRequest, AnalysisSettings
+from globa_tui.jobs.sweep.search import Searching, two_stage
 from globa_tui.jobs.sweep.settings import SweepRequest
 from store.run.journal import SWEEPS
 from tests.cli.records import call
@@ -67,10 +68,22 @@ def words(command: str, run: Path, *more: str) -> list[str]:
     return [command, str(run), "--data", str(data), "--window", "64", "--limit", "1", "--quiet", *more]
 
 
+def _one_candidate() -> Searching:
+    yield next(two_stage())[:1]
+
+
+@pytest.fixture
+def _short(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Comparisons of one method, with one candidate of GLOBA."""
+    monkeypatch.setattr(job, "METHODS", {"linear": METHODS["linear"]})
+    monkeypatch.setattr(job, "two_stage", _one_candidate)
+
+
+@pytest.mark.usefixtures("_short")
 @pytest.mark.parametrize("command", ["sweep", "compare"])
 def test_names_of_runs_and_data_are_neutral(run: Path, monkeypatch: pytest.MonkeyPatch, command: str) -> None:
     """A task has the name of its file, which heads a column; the run's stands in the command to merge."""
-    monkeypatch.setattr(job, "METHODS", {"linear": METHODS["linear"]})
+    monkeypatch.setattr(job, "METHODS", {})
     more = ("--search", "grid", "--grid", "A=0,1") if command == "sweep" else ("--budget", "1")
     found = call(*words(command, run, *more))
     assert found.code == 0, found.err
@@ -83,9 +96,9 @@ def test_names_of_runs_and_data_are_neutral(run: Path, monkeypatch: pytest.Monke
     assert list((document if command == "sweep" else document["tuning"])["tasks"]) == [TASK]
 
 
-def test_a_stranger_cannot_lead_a_comparison_astray(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.usefixtures("_short")
+def test_a_stranger_cannot_lead_a_comparison_astray(run: Path, tmp_path: Path) -> None:
     """Texts of a journal that came with a run are shown harmlessly, numbers that are none are measured again."""
-    monkeypatch.setattr(job, "METHODS", {"linear": METHODS["linear"]})
     own = tmp_path / "r.globa"
     shutil.copytree(run, own, ignore=shutil.ignore_patterns(SWEEPS, job.COMPARISONS))
     data = ("--data", f"text={run.parent / f'{TASK}.txt'}", "--window", "64", "--limit", "1", "--quiet")
