@@ -25,7 +25,7 @@ help:
 	@echo "make soak        kill, disturb and mislead the program for ten minutes; renew docs/reliability.md"
 	@echo "make fuzz        look for bytes that our readers do not foresee, a minute for each kind of file (Linux)"
 	@echo "make coverage    run the tests of analysis and store and print which lines and branches of them they miss"
-	@echo "make mutants     change analysis line by line and see whether its tests notice; takes hours (MUTANTS=\"analysis.prune*\")"
+	@echo "make mutants     change analysis line by line and see whether its tests notice; takes hours (MUTANTS=prune,merge/ties)"
 	@echo "make lock        renew .ci/lock.txt, the files with hashes that CI installs"
 	@echo "make audit       ask pypi.org for known vulnerabilities of what is installed"
 	@echo "make check       format, lint, types, imports and tests: what CI runs (AUDIT=1: and the audit)"
@@ -92,10 +92,14 @@ coverage: $(DEV)
 	@$(BIN)/python -m coverage combine --quiet
 	$(BIN)/python -m coverage report --fail-under 95
 
+# Modules of analysis/, such as prune,merge/ties; all when empty. What has a result already is not run again.
 MUTANTS ?=
 mutants: $(DEV)
 	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[mutants]'
-	OMP_NUM_THREADS=1 nice -n 19 $(BIN)/python -m mutmut run --max-children 1 $(MUTANTS)
+	OMP_NUM_THREADS=1 nice -n 19 $(BIN)/python -m mutmut run --max-children 1 "analysis.core*"
+	cd mutants && OMP_NUM_THREADS=1 MUTANTS="$(MUTANTS)" nice -n 19 $(abspath $(BIN))/python -m pytest -q -s --tb=no \
+		-o addopts=--strict-markers -p no:jaxtyping -p tests.typed -p tests.mutants -p no:randomly -p no:cacheprovider \
+		--deselect tests/analysis/test_reproducibility.py tests/analysis
 	$(BIN)/python -m mutmut results
 
 lint: $(DEV)

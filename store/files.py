@@ -318,6 +318,7 @@ class AppendFile:
         with disk_errors(path):
             self._fd = open_plain(path, os.O_RDWR | os.O_CREAT | os.O_APPEND)
         self._size = os.fstat(self._fd).st_size
+        self._torn = False
 
     def append(self, data: bytes) -> None:
         """Add `data` and wait until it is on the disk; a failed append leaves the file as it was.
@@ -328,21 +329,25 @@ class AppendFile:
             It could not be written.
         """
         with disk_errors(self.path, needed=len(data)):
-            self._restore()
+            # Only after an append of ours that failed: what else came since may be another process's.
+            if self._torn:
+                self._restore()
             try:
                 view = memoryview(data)
                 while view:
                     view = view[append_some(self._fd, view) :]
                 sync(self._fd)
             except OSError:
+                self._torn = True
                 with contextlib.suppress(OSError):
                     self._restore()
                 raise
-        self._size += len(data)
+        self._size = os.fstat(self._fd).st_size
 
     def _restore(self) -> None:
         if os.fstat(self._fd).st_size != self._size:
             cut(self._fd, self._size)
+        self._torn = False
 
     def close(self) -> None:
         """Close the file."""

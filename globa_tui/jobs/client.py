@@ -131,21 +131,27 @@ def request(run_folder: Path, kind: Kind, command: Command) -> JobStatus:
     return status
 
 
+_SHARING: tuple[Kind, ...] = ("sweep", "compare")
+
+
 def require_alone(run_folder: Path, kind: Kind) -> None:
     """Refuse to take the place of another process's job of this kind: its status is not ours to overwrite.
+
+    A sweep and a comparison write the same journals, so that one refuses beside the other too.
 
     Raises
     ------
     RunBusyError
         Naming the process.
     """
-    other = read_status(run_folder, kind)
-    if other is not None and other.pid != os.getpid() and is_working(other):
-        msg = (
-            f"{run_folder}: the {kind} job of process {other.pid} on {other.host} is still {other.state}; "
-            "wait for it, or `globa-tui cancel` it"
-        )
-        raise RunBusyError(msg)
+    for one in _SHARING if kind in _SHARING else (kind,):
+        other = read_status(run_folder, one)
+        if other is not None and other.pid != os.getpid() and is_working(other):
+            msg = (
+                f"{run_folder}: the {one} job of process {other.pid} on {other.host} is still {other.state}; "
+                "wait for it, or `globa-tui cancel` it"
+            )
+            raise RunBusyError(msg)
 
 
 def wait_ended(run_folder: Path, kind: Kind, *, timeout: float | None = None, poll: float = 0.5) -> JobStatus | None:

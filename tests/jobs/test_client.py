@@ -15,8 +15,9 @@ import pytest
 
 from globa_tui.jobs import client
 from globa_tui.jobs.client import JobNotRunningError, JobStartError
-from globa_tui.jobs.protocol import JobStatus, liveness, log_path, read_control, read_status, write_status
-from store.errors import StoreError
+from globa_tui.jobs.protocol import JobStatus, Kind, liveness, log_path, read_control, read_status, write_status
+from store import process
+from store.errors import RunBusyError, StoreError
 
 ROOT = Path(__file__).parents[2]
 FAKE = "tests.jobs.fake_runner"
@@ -194,3 +195,13 @@ def test_following_a_job_imports_no_torch() -> None:
     code = "import sys, globa_tui.jobs.client; print(sorted({'torch', 'h5py', 'numpy', 'textual'} & set(sys.modules)))"
     answer = subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, capture_output=True, text=True)
     assert answer.stdout == "[]\n"
+
+
+@pytest.mark.parametrize(("working", "refused"), [("sweep", "compare"), ("compare", "sweep"), ("sweep", "sweep")])
+def test_jobs_that_share_journals_are_not_run_side_by_side(tmp_path: Path, working: Kind, refused: Kind) -> None:
+    other = os.getppid()
+    status = replace(JobStatus.of_this_process(working, "running"), pid=other, pid_started=process.start_time(other))
+    write_status(tmp_path, status)
+    with pytest.raises(RunBusyError, match=f"the {working} job of process {other}"):
+        client.require_alone(tmp_path, refused)
+    client.require_alone(tmp_path, "evaluate")

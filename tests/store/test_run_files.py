@@ -156,6 +156,17 @@ def test_half_a_line_that_could_not_be_cut_is_cut_before_the_next(
     assert path.read_bytes() == b"third\n"
 
 
+def test_lines_that_two_processes_add_in_turn_are_all_there(tmp_path: Path) -> None:
+    """Journals are opened for every line, by whoever has one: nobody cuts off what came in between."""
+    path = tmp_path / "journal.jsonl"
+    one, other = files.AppendFile(path), files.AppendFile(path)
+    for log, line in ((other, b"a\n"), (one, b"b\n"), (one, b"c\n"), (other, b"d\n")):
+        log.append(line)
+    one.close()
+    other.close()
+    assert path.read_bytes() == b"a\nb\nc\nd\n"
+
+
 def test_stale_files_are_removed_and_others_stay(tmp_path: Path) -> None:
     for name in (".a.h5.tmp-1-00", "a.h5", ".hidden", "b.tmp-1"):
         (tmp_path / name).write_bytes(b"")
