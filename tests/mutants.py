@@ -4,18 +4,20 @@ In the folder `mutants`, after a `mutmut run` that made them and noted which tes
 
     python -m pytest -p tests.typed -p tests.mutants tests/analysis
 
-The tests are collected once; every mutant is a fork that runs those which reach its function, the quickest and the one
-that noticed the mutant before first. Results go where mutmut keeps its own, so `mutmut results` and `mutmut show` tell
+The tests are collected once; every mutant is a fork that runs those which reach its function: the one that noticed the
+mutant before, the quickest case of every test, the second quickest, and so on. Results go where mutmut keeps its own, so `mutmut results` and `mutmut show` tell
 them; what is there already is not run again. MUTANTS names the modules and their order: `prune,merge/ties`.
 """
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import resource
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -31,8 +33,8 @@ NOTICED, SURVIVED, NO_TESTS, TIMEOUT = 1, 0, 33, -24
 """As mutmut writes them."""
 LONGEST = 120
 """Seconds of processor time after which a mutant counts as one that never ends."""
-ENOUGH = float(os.environ.get("ENOUGH", "5"))
-"""Seconds of processor time after which no further tests are begun: what is left are the slow ones."""
+ENOUGH = float(os.environ.get("ENOUGH", "10"))
+"""Seconds of processor time after which no further tests are begun: what is left are more cases of the same."""
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -43,13 +45,14 @@ def pytest_runtestloop(session: pytest.Session) -> bool:
     items = {item.nodeid: item for item in session.items}
     if os.environ.get("BASELINE") != "0" and _run("", list(items.values()))[0] != SURVIVED:
         sys.exit("the tests fail without any mutant")
+    gc.freeze()  # the forks need not copy it
     for module in _modules():
         results = Path("analysis", f"{module}.py.meta")
         meta: dict[str, Any] = json.loads(results.read_text())
         quick: dict[str, str] = {}
         for mutant in [name for name, code in meta["exit_code_by_key"].items() if code is None]:
             function = mutant.rpartition("__mutmut_")[0]
-            names = sorted(set(reached.get(function, ())) & items.keys(), key=lambda name: durations[name])
+            names = _in_order(set(reached.get(function, ())) & items.keys(), durations)
             names.sort(key=lambda name: name != quick.get(function))
             begun = time.monotonic()
             code, killer = _run(mutant, [items[name] for name in names]) if names else (NO_TESTS, "")
@@ -60,6 +63,17 @@ def pytest_runtestloop(session: pytest.Session) -> bool:
         codes = list(meta["exit_code_by_key"].values())
         print(f"\n{module}: {len(codes)} run, {sum(code in (SURVIVED, NO_TESTS) for code in codes)} not noticed")
     return True
+
+
+def _in_order(names: set[str], durations: dict[str, float]) -> list[str]:
+    """The quickest case of every test, then the second quickest, and so on."""
+    seen: Counter[str] = Counter()
+    places = {}
+    for name in sorted(names, key=lambda name: durations[name]):
+        test = name.partition("[")[0]
+        places[name] = (seen[test], durations[name])
+        seen[test] += 1
+    return sorted(places, key=lambda name: places[name])
 
 
 def _modules() -> list[str]:
