@@ -5,8 +5,9 @@ In the folder `mutants`, after a `mutmut run` that made them and noted which tes
     python -m pytest -p tests.typed -p tests.mutants tests/analysis
 
 The tests are collected once; every mutant is a fork that runs those which reach its function: the one that noticed the
-mutant before, the quickest case of every test, the second quickest, and so on. Results go where mutmut keeps its own, so `mutmut results` and `mutmut show` tell
-them; what is there already is not run again. MUTANTS names the modules and their order: `prune,merge/ties`.
+mutant before, the quickest case of every test, the second quickest, and so on. Results go where mutmut keeps its own,
+so that `mutmut results` and `mutmut show` tell them; what is there already is not run again. MUTANTS names the modules
+and their order: `prune,merge/ties`.
 """
 
 from __future__ import annotations
