@@ -6,8 +6,10 @@ import pytest
 import torch
 
 from analysis.basis import anchored_basis, canonical_basis, cluster_tolerance, find_clusters, lapack_basis
+from analysis.basis.angles import cross_product
+from analysis.basis.canonical import _combine, _mix
 from analysis.basis.side import positive_signs
-from tests.analysis.matrices import decaying, generator, orthonormal, relative
+from tests.analysis.matrices import decaying, gaussian, generator, orthonormal, relative
 
 
 def spaces_at_angles(degrees: list[float], dim: int = 40) -> list[torch.Tensor]:
@@ -57,6 +59,29 @@ def test_three_tasks_agree_with_an_svd_of_the_concatenation():
     wanted, strengths, _ = torch.linalg.svd(torch.cat(spaces, dim=1), full_matrices=False)
     assert relative(found.strengths, strengths) <= 1e-12
     assert relative(found.vectors.abs(), wanted.abs()) <= 1e-8
+
+
+@pytest.mark.parametrize("chunk", [1, 3, 7])
+def test_the_products_do_not_depend_on_the_chunk(chunk):
+    spaces = [orthonormal(30, 5, 1), orthonormal(30, 6, 2)]
+    assert relative(cross_product(*spaces, chunk=chunk), spaces[0].T @ spaces[1]) <= 1e-14
+    coordinates, strengths = [gaussian(8, 5, 3), gaussian(8, 6, 4)], decaying(8)
+    wanted = sum(space @ part.T for space, part in zip(spaces, coordinates, strict=True))
+    for strong in (0, 4, 8):
+        found = _combine(spaces, coordinates, strengths, strong, chunk)
+        assert relative(found, wanted / strengths.square()) <= 1e-14
+    result = torch.zeros(30, 8, dtype=torch.float64)
+    _mix(spaces, [part.T for part in coordinates], result, chunk)
+    assert relative(result, wanted) <= 1e-14
+
+
+def test_a_weak_direction_is_combined_in_float64():
+    """Rounding in the product would be amplified by 1/s², here by 660,000; that of the bases is in both."""
+    single = [space.float() for space in spaces_at_angles([0.1, 40.0])]
+    values = [decaying(2), decaying(2)]
+    weak, exact = (canonical_basis(spaces, values, 1.0) for spaces in (single, [space.double() for space in single]))
+    assert weak.strengths[-1] < 0.002
+    assert relative(weak.vectors[:, -1].double(), exact.vectors[:, -1]) <= 5e-6
 
 
 def test_a_cluster_is_ordered_by_how_strongly_the_tasks_use_it():
