@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 from globa_tui._claim import claim
 
+# Before torch is loaded, which reads it then; jobs inherit it (docs/decisions/0012).
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 claim()
 
 

@@ -18,6 +18,7 @@ _PACKAGES = ("torch", "numpy", "h5py", "safetensors", "huggingface-hub", "transf
 _VARIABLES = (
     "OMP_NUM_THREADS",
     "MKL_NUM_THREADS",
+    "OMP_WAIT_POLICY",
     "CUDA_VISIBLE_DEVICES",
     "PYTORCH_CUDA_ALLOC_CONF",
     "HF_HUB_OFFLINE",
