@@ -57,7 +57,7 @@ def _first_paint(run: Path) -> float:
     os.close(follower)
     seen = b""
     try:
-        while b"up_proj" not in seen and time.monotonic() - start < 60:
+        while b"_proj" not in seen and time.monotonic() - start < 60:
             if select.select([leader], [], [], 0.05)[0]:
                 seen += os.read(leader, 1 << 16)
         return time.monotonic() - start

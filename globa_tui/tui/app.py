@@ -36,6 +36,7 @@ from globa_tui.tui.messages import (
     RecipeOpened,
     RecipeRead,
     RecordsChanged,
+    RecordsRead,
     Recovered,
     RunOpened,
     SweepRead,
@@ -113,8 +114,8 @@ class InspectApp(App[int]):
         """Layers that were marked."""
         self.finished: deque[int] = deque(maxlen=100)
         """Layers that were analysed last, the newest at the end."""
-        self.findings: Sequence[Finding] = ()
-        """What the run says in words, the weightiest first."""
+        self.findings: Sequence[Finding] | None = None
+        """What the run says in words, the weightiest first; None until it was looked through."""
         self.what_if: Etas | None = None
         """Thresholds that all layers are shown at, while those are not the run's own."""
         self.hidden: Hidden | None = None
@@ -189,7 +190,7 @@ class InspectApp(App[int]):
         """What screens show besides the layers, for telling whether it is another than before."""
         editor = self.editor
         edited = (editor.recipe, editor.saved, editor.selection) if editor else ()
-        return (self.jobs, edited, self.metric, self.marks, tuple(self.troubles.items()), tuple(self.findings))
+        return (self.jobs, edited, self.metric, self.marks, tuple(self.troubles.items()), self.findings)
 
     @property
     def recipe_changed(self) -> bool:
@@ -224,25 +225,45 @@ class InspectApp(App[int]):
     def open_run(self, opened: RunOpened) -> None:
         """Take over a run, or the index of the checkpoints."""
         self.model.load(
-            opened.manifest, opened.records, packed=opened.packed, stored=opened.stored, numbers=opened.numbers
+            opened.manifest,
+            opened.records,
+            packed=opened.packed,
+            stored=opened.stored,
+            numbers=opened.numbers,
+            tally=opened.tally,
+            share_read=opened.share_read,
         )
         self.marks = {index for index in self.marks if index < len(opened.records)}
         self.order = [index for index in self.order if index < len(opened.records)] or list(range(len(opened.records)))
-        self.finished.extend(i for i, record in enumerate(opened.records) if record["status"] in ("done", "failed"))
+        self._note_finished(dict(enumerate(opened.records)))
         self.troubles.pop("run", None)
         self.what_if, self.hidden = None, opened.hidden
+        self._show_everything()
+
+    @on(RecordsRead)
+    def read_on(self, news: RecordsRead) -> None:
+        """Take over more of the records of the run that was opened."""
+        self.model.read_on(news.portion, news.share_read)
+        self._note_finished(dict(zip(news.portion.places, news.portion.records, strict=True)))
+        with self.batch_update():
+            self._show_everything()
+
+    def _show_everything(self) -> None:
         for screen in self._screens():
             screen.show_chrome()
             screen.show_all()
-        self._prepare()
+        if not self.model.reading:
+            self._prepare()
+
+    def _note_finished(self, records: Mapping[int, Mapping[str, Any]]) -> None:
+        self.finished.extend(index for index, record in records.items() if record["status"] in ("done", "failed"))
 
     @on(RecordsChanged)
     def fill_in(self, news: RecordsChanged) -> None:
         """Take over layers that finished, or that are shown at other thresholds."""
         self.model.put(news.records)
         if news.new:
-            over = [index for index, record in news.records.items() if record["status"] in ("done", "failed")]
-            self.finished.extend(over)
+            self._note_finished(news.records)
         with self.batch_update():
             for screen in self._screens():
                 screen.show_chrome()
@@ -427,6 +448,8 @@ class InspectApp(App[int]):
         from globa_tui.tui.exports import export_text
         from globa_tui.tui.writing import ask_place
 
+        if self.still_reading():
+            return
         rows = self.screen.rows_shown() if isinstance(self.screen, InspectScreen) else ()
         if not rows:
             self.notify("There are no layers on this screen to write to a file.", markup=False, severity="warning")
@@ -440,6 +463,12 @@ class InspectApp(App[int]):
             f"layers{at}.csv" if len(records) > 1 else f"layer{at}.json",
             lambda place: export_text(place, records),
         )
+
+    def still_reading(self) -> bool:
+        """Whether records are still to come; says so, for what would be wrong without them."""
+        if self.model.reading:
+            self.notify("The layers are still being read; try again in a moment.", severity="warning")
+        return self.model.reading
 
     def action_what_if(self) -> None:
         """Show every layer at other thresholds."""

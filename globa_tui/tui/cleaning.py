@@ -23,11 +23,8 @@ Record = dict[str, Any]
 STATUSES = ("done", "pending", "failed", "skipped")
 TOGETHER = 64
 """Records that are looked at together: no more than a processor keeps at hand."""
-DEPTH = 3
 SIDES = ("left", "right")
-_HEAD = ("index", "name", "shape", "kind", "block", "role", "status", "error", "file", "effect")
-_UNREAD = frozenset({"decomposition", "spectrum_complete", "accuracy", "frozen", "stored", "pairs", "reason", "dtype"})
-"""Keys that no metric reads."""
+_HEAD = ("name", "shape", "kind", "block", "role", "status", "error", "effect")
 _PATTERN_KEYS = frozenset(PATTERNS)
 
 
@@ -43,9 +40,9 @@ def clean_records(records: Sequence[Mapping[str, Any]]) -> list[Record]:
 
 
 def _clean_together(records: Sequence[Mapping[str, Any]]) -> Iterable[Any]:
-    done = [record for record in records if record.get("status") == "done"]
-    if _whole(done):
-        return (record if record.get("status") == "done" else clean_record(record) for record in records)
+    # A layer that was left out has a reason, which is shown as its error.
+    if _whole([record for record in records if not record.get("reason")]):
+        return (clean_record(record) if record.get("reason") else record for record in records)
     return map(clean_record, records)
 
 
@@ -54,7 +51,7 @@ def clean_record(record: Mapping[str, Any]) -> Record:
     shape = record.get("shape")
     status = record.get("status")
     clean: Record = {
-        "index": record["index"],
+        **record,
         "name": str(record["name"]),
         "shape": [dim for dim in shape if isinstance(dim, int)] if isinstance(shape, (list, tuple)) else [],
         "kind": str(record.get("kind") or ""),
@@ -62,42 +59,39 @@ def clean_record(record: Mapping[str, Any]) -> Record:
         "role": str(record.get("role") or ""),
         "status": status if status in STATUSES else "failed",
         "error": _reason(record, status),
-        "file": record.get("file"),
         "effect": record.get("effect") if type(record.get("effect")) is dict else None,
     }
-    for key, form in FORMS.items():
-        value = record.get(key)
-        if type(value) in form.kinds:
-            clean[key] = form.clean(value)
-    # Whatever else a metric may read, as tables and lists of numbers.
-    return clean | {key: _any(record[key]) for key in record.keys() - clean.keys() - _KNOWN}
+    for key in FORMS.keys() & record.keys():
+        if type(record[key]) in FORMS[key].kinds:
+            clean[key] = FORMS[key].clean(record[key])
+        else:
+            del clean[key]
+    return clean
 
 
 def _whole(records: Sequence[Mapping[str, Any]]) -> bool:
-    """Whether cleaning would change nothing that is read in any of these analysed layers."""
+    """Whether cleaning would change nothing that is read in any of these; none gives a reason."""
     if not records:
         return True
     if not _whole_heads(*([record.get(key) for record in records] for key in _HEAD)):
         return False
-    for key in frozenset().union(*records) - _HEADS - _UNREAD:
+    for key, form in FORMS.items():
         values = [record[key] for record in records if key in record]
-        form = FORMS.get(key)
-        if form is None:
-            if any(_any(value) != value for value in values):
-                return False
-        elif not (form.kinds.issuperset(map(type, values)) and form.whole(values)):
+        if values and not (form.kinds.issuperset(map(type, values)) and form.whole(values)):
             return False
-    return not any(record.get("reason") for record in records)
+    return True
 
 
 def _whole_heads(*heads: Sequence[Any]) -> bool:
-    _, names, shapes, kinds, blocks, roles, _, errors, _, effects = heads
+    names, shapes, kinds, blocks, roles, states, errors, effects = heads
     return (
         {*map(type, names), *map(type, kinds), *map(type, roles)} == {str}
         and set(map(type, shapes)) == {list}
         and set(map(type, chain.from_iterable(shapes))) <= {int}
         and set(map(type, blocks)) <= {int, type(None)}
-        and set(map(type, errors)) == {type(None)}
+        and set(map(type, errors)) <= {str, type(None)}
+        and "" not in errors
+        and all(state in STATUSES for state in states)
         and set(map(type, effects)) <= {dict, type(None)}
     )
 
@@ -118,14 +112,6 @@ class Form(NamedTuple):
     """Leaves out what it cannot use of a value of such a type."""
     whole: Callable[[list[Any]], bool] = lambda values: True
     """Whether cleaning would change none of these values."""
-
-
-def _any(value: Any, depth: int = 0) -> Any:
-    if depth < DEPTH and type(value) is dict:
-        return {key: _any(each, depth + 1) for key, each in value.items()}
-    if depth < DEPTH and type(value) is list:
-        return [_any(each, depth + 1) for each in value]
-    return number(value)
 
 
 def _numbers(values: list[Any]) -> list[float | None]:
@@ -212,5 +198,3 @@ FORMS: Mapping[str, Form] = {
     **dict.fromkeys(("alignment", "conflict", "sum", "what_if", "union"), Form(_DICT)),
     **dict.fromkeys(("basis_rank", "retained", "stable_rank", "effective_rank", "knee"), Form(_LIST)),
 }
-_HEADS = frozenset(_HEAD)
-_KNOWN = _UNREAD.union(FORMS)

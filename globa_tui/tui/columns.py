@@ -71,7 +71,7 @@ class Lookup(Reader):
     def __call__(self, record: Record) -> Values:
         value: Any = record
         for key in self.keys:
-            value = value.get(key) if isinstance(value, Mapping) else None
+            value = value.get(key) if isinstance(value, dict) else None
         values = value if isinstance(value, list) and value else (value,)
         return tuple(map(number, values))
 

@@ -256,7 +256,8 @@ class Disk:
             if what == "run":
                 self._slow, self._looked = 1, time.strftime("%H:%M:%S")
         if what == "run":
-            self._look_at = time.monotonic() + self._period * self._slow
+            read_on = self._follower.reading and what not in self._told
+            self._look_at = time.monotonic() + (0.0 if read_on else self._period * self._slow)
 
     def _go_on(self, what: str, parts: Parts) -> None:
         """Do the rest of some long work after what was asked for meanwhile."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,13 +13,12 @@ from typing import TYPE_CHECKING, Any
 from textual.message import Message
 
 from globa_tui.diagnostics import exit_code, message
-from globa_tui.tui.cleaning import clean_record, clean_records
+from globa_tui.tui.cleaning import clean_record
 from globa_tui.tui.curves import curve
 from globa_tui.tui.hidden import Hidden, hidden_stamp, read_hidden
-from globa_tui.tui.leaders import STANDOUTS
-from globa_tui.tui.messages import FindingsRead, LayerRead, RecordsChanged, RunOpened, Trouble
-from globa_tui.tui.metrics import numbers_of
+from globa_tui.tui.messages import FindingsRead, LayerRead, RecordsChanged, RecordsRead, RunOpened, Trouble
 from globa_tui.tui.pictures import array_names, pair_picture
+from globa_tui.tui.portion import Portion
 from globa_tui.tui.what_if import Etas, at_etas
 from store.errors import RunNotFoundError, StoreError
 
@@ -28,6 +28,10 @@ if TYPE_CHECKING:
 
 Stamp = tuple[int, int, int]
 MANY = 5_000
+BLOCK = 1 << 18
+"""Bytes of a summary that are read, and dealt with, at once."""
+FIRST, LONGER = 0.1, 2
+"""Seconds for which a large run is read before more of it is shown, and how many times as long it is each time."""
 SLICE = 0.2
 """Seconds of reading before other work of the disk thread has its turn."""
 FINDINGS_EVERY = 30.0
@@ -56,6 +60,8 @@ class RunFollower:
         self._seen: Stamp | None = None
         self._raw: list[dict[str, Any]] = []
         self._records: list[dict[str, Any]] = []
+        self._slice = FIRST
+        """Seconds for which the next look at a large run reads on."""
         self._places: dict[int, int] = {}
         """Where in these lists a layer stands, by its index."""
         self._previewed = False
@@ -76,9 +82,18 @@ class RunFollower:
         return self._records
 
     @property
+    def reading(self) -> bool:
+        """Whether records of the run are still to be read, at the next looks."""
+        return self._run is not None and self._run.share_read < 1
+
+    @property
     def complete(self) -> bool:
         """Whether nothing is left to analyse."""
-        return self._run is not None and all(record["status"] in ("done", "skipped") for record in self._records)
+        return (
+            self._run is not None
+            and not self.reading
+            and all(record["status"] in ("done", "skipped") for record in self._records)
+        )
 
     def poll(self) -> Iterator[Message]:
         """What is new since the last call."""
@@ -87,13 +102,15 @@ class RunFollower:
             yield from self._without_run()
         elif stamp != self._seen or self._run is None:
             yield self._open(stamp)
+        elif self.reading:
+            yield self._read_on()
         else:
             yield from self._changes()
 
     @property
     def findings_due(self) -> bool:
         """Whether the last findings are about older records, and it is time for new ones."""
-        if self._run is None or self._looking or not self._changed:
+        if self._run is None or self.reading or self._looking or not self._changed:
             return False
         waited = self._next_findings is None or time.monotonic() > self._next_findings
         return waited or all(record["status"] != "pending" for record in self._records)
@@ -169,32 +186,67 @@ class RunFollower:
     def _open(self, stamp: Stamp) -> RunOpened:
         from store.run import Run
 
-        # Of 20,000 records the collector would look through millions of values again and again: five times the time
-        # here, and later half a second in which no key is answered.
-        gc.disable()
-        try:
-            run = Run.open(self.path)
-            self._run, self._seen, self._raw = run, stamp, run.records()
-            self._hidden = read_hidden(self.path)
+        portion = Portion()
+        with self._collector_held():
+            self._run = run = Run.open(self.path, limit=BLOCK)
+            self._seen, self._raw, self._slice = stamp, run.records(), FIRST
             self._places = {record["index"]: place for place, record in enumerate(self._raw)}
-            self._records = clean_records(self._raw)
-            if self._hidden is not None:
-                self._records = [record | self._hidden.of(record) for record in self._records]
-        finally:
-            if len(self._records) > MANY:
-                gc.freeze()
-            gc.enable()
+            self._hidden = read_hidden(self.path)
+            portion.add(range(len(self._raw)), self._raw, hidden=self._hidden)
+            self._records = portion.records
         self._changed = True
         self._etas, self._behind = None, []
-        numbers = {key: numbers_of(key, self._records) for key, _ in STANDOUTS}
         return RunOpened(
             dict(run.manifest),
             list(self._records),
             packed=run.packed,
             stored=True,
-            numbers=numbers,
+            numbers=portion.numbers,
+            tally=portion.tally,
             hidden=self._hidden,
+            share_read=run.share_read,
         )
+
+    def _read_on(self) -> RecordsRead:
+        """Read some more of a large run, for longer each time: every time a screen shows all anew."""
+        assert self._run is not None
+        portion, end = Portion(), time.monotonic() + self._slice
+        self._slice *= LONGER
+        with self._collector_held():
+            self._read_block(self._run, portion)
+            while self.reading and time.monotonic() < end:
+                self._read_block(self._run, portion)
+        return RecordsRead(portion, self._run.share_read)
+
+    def _read_block(self, run: Run, portion: Portion) -> None:
+        """Read so much that it stays in the processor's cache until it was dealt with."""
+        places = [self._places[index] for index in run.refresh(BLOCK) if index in self._places]
+        for place in places:
+            self._raw[place] = run.record(self._raw[place]["index"])
+        first = len(portion.records)
+        portion.add(
+            places, [self._raw[place] for place in places], [self._records[place] for place in places], self._hidden
+        )
+        for place, record in zip(places, portion.records[first:], strict=True):
+            self._records[place] = record
+
+    @contextmanager
+    def _collector_held(self) -> Iterator[None]:
+        """Hold the garbage collector until all records are there.
+
+        Of 20,000 it would look through millions of values again and again: five times the time of reading them, and
+        later half a second in which no key is answered.
+        """
+        gc.disable()
+        try:
+            yield
+        except BaseException:
+            gc.enable()
+            raise
+        if not self.reading:
+            if len(self._records) > MANY:
+                gc.freeze()
+            gc.enable()
 
     def _changes(self) -> Iterator[Message]:
         assert self._run is not None

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from globa_tui.jobs.sweep.results import SweepResults
     from globa_tui.recipe import Recipe
     from globa_tui.tui.hidden import Hidden
+    from globa_tui.tui.portion import Portion
+    from globa_tui.tui.tally import Tally
 
 
 @dataclass
@@ -32,8 +34,20 @@ class RunOpened(Message):
     stored: bool
     numbers: Mapping[str, list[float | None]] = field(default_factory=dict)
     """Metrics of all layers that the first screen needs."""
+    tally: Tally | None = None
+    """Sums over all layers."""
     hidden: Hidden | None = None
     """Distances of hidden states, where `represent` measured some."""
+    share_read: float = 1.0
+    """How much of the run's summary was read; records follow when that is less than 1."""
+
+
+@dataclass
+class RecordsRead(Message):
+    """More of the records of a run that was opened."""
+
+    portion: Portion
+    share_read: float
 
 
 @dataclass

@@ -63,13 +63,13 @@ def _overlap(record: Record) -> float | None:
     return sum(known) / len(known) if known else None
 
 
-_TASK_ENERGY = _path("effect", "task_energy")
-_CLUSTERS = [_path("clusters", side, "energy") for side in ("left", "right")]
-
-
 def _clustered(record: Record) -> float | None:
-    whole = sum(_known(_TASK_ENERGY(record)))
-    found = largest([value for read in _CLUSTERS for value in read(record)])
+    sides, effect = record.get("clusters"), record.get("effect")
+    if not isinstance(sides, dict) or not isinstance(effect, dict):
+        return None
+    energies = effect.get("task_energy")
+    whole = sum(_known(map(number, energies))) if isinstance(energies, list) else 0.0
+    found = largest([number(side.get("energy")) for side in sides.values() if isinstance(side, dict)])
     return found / whole if found is not None and whole > 0 else None
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from globa_tui.coefficients import PATTERNS
 from globa_tui.tui.metrics import BY_KEY, numbers_of
+from globa_tui.tui.tally import Counts, Tally
 from globa_tui.tui.words import labels, source_name
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from globa_tui.recipe import Recipe
     from globa_tui.resolve import LayerIndex
     from globa_tui.tui.leaders import Leaders
+    from globa_tui.tui.portion import Portion
 
 Record = Mapping[str, Any]
 NO_NUMBERS: Mapping[str, list[float | None]] = MappingProxyType({})
@@ -26,49 +28,6 @@ REMEMBERED = 200
 """Changes, and layers that changed, that are shown alone; after more of them everything is shown anew."""
 MANY = 2_000
 """Layers whose numbers take so long to compute that they are computed ahead."""
-
-
-@dataclass(frozen=True, slots=True)
-class Counts:
-    """How many layers are in which state."""
-
-    tensors: int = 0
-    """All of the base."""
-    total: int = 0
-    """Those that are to be analysed: matrices that are not left out."""
-    done: int = 0
-    failed: int = 0
-    skipped: int = 0
-
-    @property
-    def pending(self) -> int:
-        """Layers that are still to be analysed."""
-        return self.total - self.done - self.failed
-
-
-@dataclass
-class Tally:
-    """Sums over records that follow each change, so that 20,000 layers are not summed up anew for one."""
-
-    states: dict[str, int] = field(default_factory=dict)
-    pending: int = 0
-    """Matrices that are not analysed yet."""
-    entries: dict[str, int] = field(default_factory=lambda: dict.fromkeys(PATTERNS, 0))
-    energies: dict[str, float] = field(default_factory=lambda: dict.fromkeys(PATTERNS, 0.0))
-
-    def add(self, record: Record, sign: int = 1) -> None:
-        """Take a record into the sums, or with -1 out of them."""
-        status = str(record["status"])
-        self.states[status] = self.states.get(status, 0) + sign
-        self.pending += sign * (status == "pending" and record["role"] == "matrix")
-        for pattern, cell in record.get("patterns", {}).items():
-            self.entries[pattern] += sign * cell["count"]
-            self.energies[pattern] += sign * cell["energy"]
-
-    def counts(self) -> Counts:
-        """How many layers are in which state."""
-        done, failed, skipped = (self.states.get(state, 0) for state in ("done", "failed", "skipped"))
-        return Counts(sum(self.states.values()), done + failed + self.pending, done, failed, skipped)
 
 
 @dataclass
@@ -83,6 +42,8 @@ class RunModel:
     """Whether an index is there at all, from the checkpoints or from the run."""
     stored: bool = False
     """Whether it came from the run rather than from the checkpoints."""
+    share_read: float = 1.0
+    """How much of the run's summary was read so far; layers behind that are still said to be pending."""
     version: int = 0
     """How often it changed."""
     _changes: deque[tuple[int, frozenset[int]]] = field(default_factory=lambda: deque(maxlen=REMEMBERED))
@@ -92,9 +53,13 @@ class RunModel:
     _leaders: Leaders | None = None
     _own: tuple[Recipe, frozenset[int]] | None = None
     _tally: Tally = field(default_factory=Tally)
-    _matrices: int = 0
     _labels: list[str] | None = None
     _numbers: dict[str, list[float | None]] = field(default_factory=dict)
+
+    @property
+    def reading(self) -> bool:
+        """Whether records of the run are still to come."""
+        return self.share_read < 1
 
     @property
     def tasks(self) -> int:
@@ -141,12 +106,12 @@ class RunModel:
     @property
     def effect_gathered(self) -> bool:
         """Whether `effect` is there, or gathered in no time."""
-        return self._effect is not None or len(self.records) < MANY
+        return not self.reading and (self._effect is not None or len(self.records) < MANY)
 
     @property
     def matrices(self) -> int:
         """Number of matrices among the tensors."""
-        return self._matrices
+        return self._tally.matrices
 
     @property
     def leaders(self) -> Leaders:
@@ -236,6 +201,8 @@ class RunModel:
         packed: bool,
         stored: bool,
         numbers: Mapping[str, list[float | None]] = NO_NUMBERS,
+        tally: Tally | None = None,
+        share_read: float = 1.0,
     ) -> bool:
         """Take over a whole index; returns whether the list of layers is another one than before."""
         before = [record["name"] for record in self.records]
@@ -245,11 +212,26 @@ class RunModel:
         self._changes.clear()
         self._effect = self._index = self._own = self._leaders = None
         self._labels, self._numbers = None, dict(numbers)
-        self._tally = Tally()
-        self._matrices = sum(record.get("role") == "matrix" for record in self.records)
-        for record in self.records:
-            self._tally.add(record)
+        self.share_read = share_read
+        self._tally = tally or Tally()
+        if tally is None:
+            self._tally.add_all(self.records)
         return before != [record["name"] for record in self.records]
+
+    def read_on(self, portion: Portion, share_read: float) -> None:
+        """Take over more of the records of the run that was opened."""
+        self.version += 1
+        self.share_read = share_read
+        self._changes.clear()
+        self._effect = self._leaders = None
+        self._tally.join(portion.tally)
+        for key, numbers in self._numbers.items():
+            column = portion.numbers.get(key) or numbers_of(key, portion.records)
+            for place, value in zip(portion.places, column, strict=True):
+                numbers[place] = value
+        # A layer that was analysed again stands there twice; the later one counts.
+        for place, record in zip(portion.places, portion.records, strict=True):
+            self.records[place] = record
 
     def put(self, changed: Mapping[int, Record]) -> None:
         """Take over records that changed."""

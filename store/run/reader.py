@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -39,17 +40,28 @@ class Run:
         What was computed from what.
     packed : bool
         Whether it is one file.
+    share_read : float
+        How much of the summary was read; less than 1 only after a look with a limit.
     """
 
     def __init__(self, path: Path, manifest: Manifest, *, packed: bool) -> None:
         self.path = path
         self.packed = packed
+        self.share_read = 1.0
+        self._packed_summary = io.BytesIO()
         self._manifest_seen: tuple[int, int] | None = None
         self._set_manifest(manifest)
 
     @classmethod
-    def open(cls, path: str | Path) -> Run:
+    def open(cls, path: str | Path, limit: int | None = None) -> Run:
         """Open a run folder or a packed file.
+
+        Parameters
+        ----------
+        path : path
+            Of the run.
+        limit : int or None
+            Read about so many bytes of the summary at most; `refresh` reads on until `share_read` is 1.
 
         Raises
         ------
@@ -62,11 +74,11 @@ class Run:
         """
         place = run_folder(path)
         if place.suffix == ".h5" and not place.is_dir():
-            return _open_packed(place)
+            return _open_packed(place, limit)
         seen = _file_identity(place / MANIFEST)
         run = cls(place, read_manifest(place), packed=False)
         run._manifest_seen = seen
-        run.refresh()
+        run.refresh(limit)
         return run
 
     def _set_manifest(self, manifest: Manifest) -> None:
@@ -77,8 +89,13 @@ class Run:
         }
         self._records = {index: _pending(identity) for index, identity in self._identity.items()}
 
-    def refresh(self) -> set[int]:
+    def refresh(self, limit: int | None = None) -> set[int]:
         """Read what was added since; a packed run never changes.
+
+        Parameters
+        ----------
+        limit : int or None
+            Read about so many bytes at most.
 
         Returns
         -------
@@ -86,13 +103,14 @@ class Run:
             Indices of the layers whose record changed.
         """
         if self.packed:
-            return set()
+            return self._take(self._from_packed(limit)) if self.share_read < 1 else set()
         seen = _file_identity(self.path / MANIFEST)
         started_over = seen is not None and seen != self._manifest_seen
         if started_over:
             self._set_manifest(read_manifest(self.path))
             self._manifest_seen = seen
-        over, records = self._summary.poll()
+        over, records = self._summary.poll(limit)
+        self.share_read = self._summary.share_read
         if not records and not (self.path / SUMMARY).exists():
             records = self._from_layer_files()
         changed = set(self._records) if started_over or over else set()
@@ -111,6 +129,15 @@ class Run:
                 self._records[index] = record
                 changed.add(index)
         return changed
+
+    def _from_packed(self, limit: int | None) -> list[Record]:
+        """Read on in the summary of a packed run."""
+        text = self._packed_summary
+        data = text.read(limit) + (b"" if limit is None else text.readline())
+        self.share_read = text.tell() / size if (size := len(text.getbuffer())) else 1.0
+        if self.share_read == 1:
+            self._packed_summary = io.BytesIO()
+        return parse_records(data)
 
     def _from_layer_files(self) -> list[Record]:
         """Read the records from the layer files, when the summary is gone."""
@@ -224,13 +251,14 @@ def _file_identity(path: Path) -> tuple[int, int] | None:
     return status.st_ino, status.st_mtime_ns
 
 
-def _open_packed(path: Path) -> Run:
+def _open_packed(path: Path, limit: int | None) -> Run:
     if not path.exists():
         msg = f"{path}: no packed run here; check the name"
         raise RunNotFoundError(msg)
     with files.disk_errors(path, "read"), layer_files.open_file(path, follow=True) as file:
         manifest = parse_manifest(layer_files.read_text(file, "manifest"), f"{path}: /manifest")
-        records = parse_records(layer_files.read_text(file, "summary"))
+        summary = layer_files.read_text(file, "summary")
     run = Run(path, manifest, packed=True)
-    run._take(records)
+    run._packed_summary = io.BytesIO(summary)
+    run._take(run._from_packed(limit))
     return run

@@ -114,9 +114,16 @@ class SummaryReader:
         self._path = path
         self._offset = 0
         self._identity: tuple[int, int] | None = None
+        self.share_read = 1.0
+        """How much of it was read at the last look; less than 1 only where that had a limit."""
 
-    def poll(self) -> tuple[bool, list[Record]]:
+    def poll(self, limit: int | None = None) -> tuple[bool, list[Record]]:
         """Read what is new.
+
+        Parameters
+        ----------
+        limit : int or None
+            Read about so many bytes at most, and the rest at later calls.
 
         Returns
         -------
@@ -127,14 +134,14 @@ class SummaryReader:
         """
         try:
             with files.disk_errors(self._path, "read"), os.fdopen(files.open_plain(self._path), "rb") as file:
-                return self._read(file)
+                return self._read(file, limit)
         except StoreError as error:
             if not isinstance(error.__cause__, FileNotFoundError):
                 raise
-            over, self._identity, self._offset = self._identity is not None, None, 0
+            over, self._identity, self._offset, self.share_read = self._identity is not None, None, 0, 1.0
             return over, []
 
-    def _read(self, file: BinaryIO) -> tuple[bool, list[Record]]:
+    def _read(self, file: BinaryIO, limit: int | None) -> tuple[bool, list[Record]]:
         status = os.fstat(file.fileno())
         identity = (status.st_dev, status.st_ino)
         over = self._identity not in (None, identity) or status.st_size < self._offset
@@ -142,9 +149,12 @@ class SummaryReader:
             self._offset = 0
         self._identity = identity
         file.seek(self._offset)
-        data = file.read()
+        data = file.read(-1 if limit is None else limit)
+        if limit is not None:
+            data += file.readline()
         end = data.rfind(b"\n") + 1
         self._offset += end
+        self.share_read = self._offset / status.st_size if file.tell() < status.st_size else 1.0
         return over, parse_records(data[:end])
 
 

@@ -41,6 +41,13 @@ def test_a_packed_run_reads_like_the_folder(tmp_path: Path) -> None:
     assert packed.manifest == folder.manifest
     assert packed.records() == without_place(folder.records())
     assert packed.refresh() == set()
+    some = Run.open(tmp_path / "out.h5", limit=1)
+    assert 0 < some.share_read < 1
+    assert sum(found["status"] != "pending" for found in some.records()) == 1
+    while some.share_read < 1:
+        assert len(some.refresh(limit=1)) == 1
+    assert some.records() == packed.records()
+    assert some.refresh(limit=1) == set()
     for index in (0, 2, 3, 4, 5):
         assert packed.array_names(index) == folder.array_names(index)
         assert_layer(packed.arrays(index), index)

@@ -120,6 +120,23 @@ def test_a_summary_is_followed(tmp_path: Path) -> None:
     assert indices(reader.poll()[1]) == [3]
 
 
+@pytest.mark.parametrize("limit", [1, 60, 10_000])
+def test_a_summary_can_be_read_some_at_a_time(tmp_path: Path, limit: int) -> None:
+    path = tmp_path / "summary.jsonl"
+    path.write_bytes(b"".join(map(line, range(9))) + line(9)[:-5])
+    reader, found, looks = SummaryReader(path), [], 0
+    while looks == 0 or reader.share_read < 1:
+        before, looks = reader.share_read if looks else 0.0, looks + 1
+        found += indices(reader.poll(limit)[1])
+        assert reader.share_read > before
+    assert found == list(range(9))
+    assert (looks == 1) == (limit == 10_000)
+    with path.open("ab") as file:
+        file.write(line(9)[-5:] + line(10))
+    assert indices(reader.poll()[1]) == [9, 10]
+    assert reader.share_read == 1
+
+
 def test_only_what_is_new_is_read(tmp_path: Path) -> None:
     """Lines already read can be overwritten with anything without being noticed."""
     path = tmp_path / "summary.jsonl"

@@ -16,7 +16,7 @@ from textual.widgets import Static
 from globa_tui.tui.about import ABOUT
 from globa_tui.tui.banner import banner_text
 from globa_tui.tui.bindings import Scope
-from globa_tui.tui.status import state_text
+from globa_tui.tui.status import STYLES, state_text
 from globa_tui.tui.widgets.chrome import HeaderLine, KeysLine, TabsLine
 from globa_tui.tui.widgets.pane import Pane
 
@@ -118,7 +118,9 @@ class InspectScreen(Screen[None]):
         app = self.inspect
         counts = app.model.counts
         view = app.header_job
-        if view.kind == "merge":
+        if app.model.reading:
+            state = Text(f"reading the layers {app.model.share_read:.0%}", STYLES["warn"])
+        elif view.kind == "merge":
             state = Text.assemble("merge ", state_text(view))
         else:
             state = state_text(view, stored=(counts.done, counts.total, counts.failed))

@@ -66,6 +66,7 @@ class OverviewScreen(InspectScreen):
         self._standouts = self._find_standouts()
         table = self.query_one("#standouts", RowTable)
         table.empty = Text(self._hint(), STYLES["dim"])
+        table.border_title = "Stands out so far" if self.inspect.model.reading else "Stands out"
         table.set_rows(range(len(self._standouts)))
         table.refresh()
 
@@ -80,6 +81,9 @@ class OverviewScreen(InspectScreen):
     def action_findings(self) -> None:
         """Read all findings."""
         found = self.inspect.findings
+        if found is None:
+            self.notify("The layers are still being looked through.")
+            return
         if not found:
             self.notify("Nothing stands out yet." if self.inspect.header_job.active else "Nothing stands out.")
             return
@@ -104,8 +108,13 @@ class OverviewScreen(InspectScreen):
         return list(dict.fromkeys(index for _, _, index in self._standouts))
 
     def _show_words(self) -> None:
-        found = self.inspect.findings
-        self.query_one("#words", Pane).show(findings_text(found, explained=False))
+        app = self.inspect
+        if app.findings is not None:
+            text = findings_text(app.findings, explained=False)
+        else:
+            looking = app.model.stored and "findings" not in app.troubles
+            text = Text("Looking through the layers ..." if looking else "", STYLES["dim"])
+        self.query_one("#words", Pane).show(text)
 
     def _hint(self) -> str:
         if not self.inspect.model.loaded:
@@ -174,7 +183,8 @@ class OverviewScreen(InspectScreen):
             text.append(f"  {words[name]}\n", STYLES["dim"])
         counts = model.counts
         others = "the other fine-tunes" if model.tasks > 2 else f"fine-tune {3 - model.anchor}"
-        text.append(f"of {others}, {counts.done} of {counts.total} layers", STYLES["dim"])
+        so_far = " read so far" if model.reading else ""
+        text.append(f"of {others}, {counts.done} of {counts.total} layers{so_far}", STYLES["dim"])
         return text
 
     def _find_standouts(self) -> list[tuple[str, str, int]]:

@@ -189,7 +189,7 @@ class RecipeScreen(Targeting, InspectScreen):
         """Review the merge."""
         from globa_tui.tui.screens.merge import MergeScreen
 
-        if self.editor is not None:
+        if self.editor is not None and not self.inspect.still_reading():
             self.app.push_screen(MergeScreen())
 
     def _say(self, word: str, what: str | None, nothing: str) -> None:
