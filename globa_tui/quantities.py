@@ -196,7 +196,8 @@ def quantity(path: str) -> Quantity | None:
 _UNION = (
     "## What the union of the others has not",
     "",
-    "With more than two fine-tunes, `union` types each of them against all others together, at the run's own η.",
+    "With more than two fine-tunes, `union` types each of them against all others together, at the run's own η;",
+    "`show --by` adds them up in rows like `all-2`, task 2 against all others.",
     "",
     "- *Other thresholds.* D+ and D- go by the sign of the others' sum, and at another η other entries are in it.",
     "  So every point of the grid would be a pass of its own over all entries of every fine-tune, where a pair's grid",

@@ -16,15 +16,19 @@ Pair = tuple[int, int]
 def groups(
     records: Sequence[Mapping[str, Any]], by: By, anchor: int, tasks: int, pair: Pair | None
 ) -> list[dict[str, Any]]:
-    """The groups, with only the pair that was asked for."""
+    """The groups, with only the pair that was asked for, and then without the unions."""
     found = aggregate(records, by, anchor, tasks)
-    for group in found:
-        group["pairs"] = [one for one in group["pairs"] if pair in (None, (one["anchor"], one["task"]))]
+    for group in found if pair else ():
+        group["pairs"] = [one for one in group["pairs"] if pair == (one["anchor"], one["task"])]
+        group.pop("union", None)
     return found
 
 
 def group_table(found: Sequence[Mapping[str, Any]], by: By) -> Table:
-    """A row for each group and ordered pair; two numbers with a slash are the anchor's and the task's."""
+    """A row for each group and ordered pair, and for each task against all others, of which only types are known.
+
+    Two numbers with a slash are the anchor's and the task's.
+    """
     columns = [by, "layers", "pair", "size %", "knee %", "orth L", "orth R", "both %", "L %", "R %", "none %"]
     columns += [*(f"{name} %" for name in TYPES), "change", "sign %", "cosine", "SAI"]
     return Table(
@@ -38,7 +42,7 @@ def group_table(found: Sequence[Mapping[str, Any]], by: By) -> Table:
 
 def _rows(found: Sequence[Mapping[str, Any]]) -> Iterator[tuple[Mapping[str, Any], Mapping[str, Any]]]:
     for group in found:
-        for pair in group["pairs"]:
+        for pair in (*group["pairs"], *group.get("union", ())):
             yield group, pair
 
 
@@ -47,14 +51,16 @@ def _name(value: object) -> str:
 
 
 def _row(group: Mapping[str, Any], pair: Mapping[str, Any]) -> list[str]:
+    types = [_percent(pair["patterns"][name]["share"]) for name in TYPES]
+    if "anchor" not in pair:
+        return [f"all-{pair['task']}", *["-"] * 8, *types, *["-"] * 4]
     both = pair["anchor"] - 1, pair["task"] - 1
     conflict, index = pair["conflict"] or {}, (group["sum"] or {}).get("sai")
     cells = [f"{pair['anchor']}-{pair['task']}"]
     cells += ["/".join(_percent(group[name][task]) for task in both) for name in ("relative_size", "knee_energy")]
     cells += [_number(pair["orthogonality"][side]) for side in ("left", "right")]
     cells += [_percent(pair["blocks"][name]) for name in ("both", "left", "right", "none")]
-    cells += [_percent(pair["patterns"][name]["share"]) for name in TYPES]
-    cells += [_number(conflict.get("magnitude_change")), _percent(conflict.get("sign_change"))]
+    cells += [*types, _number(conflict.get("magnitude_change")), _percent(conflict.get("sign_change"))]
     cells += [_number(conflict.get("cosine"))]
     return [*cells, "/".join(_signed(index[task]) for task in both) if index else "-"]
 
@@ -73,7 +79,9 @@ def _signed(value: float | None) -> str:
 
 def group_csv(found: Sequence[Mapping[str, Any]], by: By) -> tuple[list[str], list[list[Cell]]]:
     """Columns and rows of the same, every number of a pair in full."""
-    rows = [{by: group[by], "layers": group["layers"], **dict(_flat(pair))} for group, pair in _rows(found)]
+    rows = [
+        {by: group[by], "layers": group["layers"], "anchor": "all", **dict(_flat(pair))} for group, pair in _rows(found)
+    ]
     columns = list(dict.fromkeys(name for row in rows for name in row))
     return columns, [[row.get(name) for name in columns] for row in rows]
 

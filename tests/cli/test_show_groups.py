@@ -145,6 +145,20 @@ def test_matrices_over_all_fine_tunes(three: str) -> None:
     assert kept == sum(pair["patterns"][name]["count"] for pair in group["pairs"][:1] for name in unions[2])
 
 
+def test_a_group_has_a_row_for_each_task_against_all_others(three: str) -> None:
+    (group,) = document(three, "--by", "model")["groups"]
+    rows = [row for row in csv.DictReader(io.StringIO(call("show", three, "--by", "model", "--csv").out))]
+    unions = {row["task"]: row for row in rows if row["anchor"] == "all"}
+    assert sorted(unions) == ["1", "2", "3"]
+    for union in group["union"]:
+        row = unions[str(union["task"])]
+        for name, cell in union["patterns"].items():
+            assert float(row[f"patterns_{name}_share"]) == cell["share"]
+    lines = call("show", three, "--by", "model").out.splitlines()
+    assert [line.split()[2] for line in lines if " all-" in line] == ["all-1", "all-2", "all-3"]
+    assert " all-" not in call("show", three, "--by", "model", "--pair", "3-2").out
+
+
 def test_a_run_without_these_keys_is_still_shown(tmp_path: Path) -> None:
     """What an older version did not measure is a dash and null, never zero."""
     run = str(make_run(tmp_path))
