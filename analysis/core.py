@@ -1,11 +1,15 @@
 """Task interaction matrices: the task vectors in the coordinates of the global basis."""
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
 
 def core_matrix(
-    left: Float[Tensor, "left_rank k"], singular_values: Float[Tensor, " k"], right: Float[Tensor, "right_rank k"]
+    left: Float[Tensor, "left_rank k"],
+    singular_values: Float[Tensor, " k"],
+    right: Float[Tensor, "right_rank k"],
+    chunk: int = 1024,
 ) -> Float[Tensor, "left_rank right_rank"]:
     """Compute ``Ĉ_i = U_gᵀ τ_i V_g`` of the truncated task vector, as ``(U_gᵀU_i) Σ_i (V_gᵀV_i)ᵀ``.
 
@@ -20,10 +24,13 @@ def core_matrix(
 
     Returns
     -------
-    The matrix in float64. O(r_left k r_right) time; τ_i itself is not needed.
+    The matrix in float64. O(r_left k r_right) time; τ_i itself is not needed. A chunk of rows at a time is multiplied by Σ_i.
 
     References
     ----------
     GLOBA, equations 15 and 16.
     """
-    return (left * singular_values.double()) @ right.mT
+    result = left.new_empty(left.shape[0], right.shape[0])
+    for start in range(0, left.shape[0], chunk):
+        torch.mm(left[start : start + chunk] * singular_values.double(), right.mT, out=result[start : start + chunk])
+    return result

@@ -10,6 +10,7 @@ from torch import Tensor
 from analysis import range_finder
 from analysis.accuracy import EXACT, Accuracy, images_of, measure_accuracy
 from analysis.errors import DecompositionError, LinAlgError, OptionsError
+from analysis.gram import eigenvectors_in_place, gram_matrix, product
 from analysis.spectrum import largest_rank_within, numerical_rank
 from analysis.task_vector import frobenius_norm, require_finite
 
@@ -170,7 +171,7 @@ def _beyond(found: range_finder.Leading, rank: int, dtype: torch.dtype) -> tuple
 def _from_gram(matrix: Float[Tensor, "rows cols"], energy: float, scale: float) -> TruncatedSVD | None:
     """Decompose a tall matrix through ``τᵀτ``; None where squaring loses what is wanted."""
     try:
-        eigenvalues, vectors = torch.linalg.eigh(_gram(matrix, scale))
+        eigenvalues, vectors = eigenvectors_in_place(gram_matrix(matrix, scale))
     except LinAlgError:
         return None
     spectrum = eigenvalues.flip(0).clamp(min=0).sqrt() * scale
@@ -181,7 +182,7 @@ def _from_gram(matrix: Float[Tensor, "rows cols"], energy: float, scale: float) 
     right = vectors.flip(1)[:, :rank]
     del vectors
     rounded = right.to(matrix.dtype, copy=True).contiguous()
-    left = _times(matrix, right.div_(spectrum[:rank]))
+    left = product(matrix, right.div_(spectrum[:rank]))
     del right
     return _whole(matrix, left, spectrum, rounded, "gram")
 
@@ -228,28 +229,3 @@ def _resolved(dtype: torch.dtype) -> float:
     1e-5 gives 2e-6 for float32; 1e-2 gives 2e-12 for float64.
     """
     return 1e-2 if dtype == torch.float64 else 1e-5
-
-
-def _gram(matrix: Float[Tensor, "rows cols"], scale: float, chunk: int = 1024) -> Float[Tensor, "cols cols"]:
-    """``(τ/scale)ᵀ(τ/scale)`` in float64; only the blocks that touch the lower triangle, which is what eigh reads.
-
-    By row chunks, so that no float64 copy of τ is held; the scale keeps squares of huge or tiny entries in range.
-    """
-    cols = matrix.shape[1]
-    result = torch.zeros(cols, cols, dtype=torch.float64, device=matrix.device)
-    width = max(256, -(-cols // 8))
-    for start in range(0, matrix.shape[0], chunk):
-        rows = matrix[start : start + chunk].to(torch.float64, copy=True).div_(scale)
-        for left in range(0, cols, width):
-            result[left:, left : left + width].addmm_(rows[:, left:].mT, rows[:, left : left + width])
-    return result
-
-
-def _times(
-    matrix: Float[Tensor, "rows cols"], factor: Float[Tensor, "cols rank"], chunk: int = 1024
-) -> Float[Tensor, "rows rank"]:
-    """``τ B`` computed in float64 by row chunks, rounded once to the dtype of τ."""
-    result = matrix.new_empty(matrix.shape[0], factor.shape[1])
-    for start in range(0, matrix.shape[0], chunk):
-        result[start : start + chunk] = matrix[start : start + chunk].double() @ factor
-    return result

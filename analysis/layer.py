@@ -26,7 +26,7 @@ from analysis.errors import AnalysisError, OptionsError
 from analysis.merged_alignment import MergedAlignment, alignment_of_products, starting_directions, sum_alignment
 from analysis.pair import PairAnalysis, signed_products, union_types
 from analysis.product import Product, require_shape, truncated_svd_of_product
-from analysis.prune import energy_levels, kept_at
+from analysis.prune import energy_levels, kept_at, prune_in_place
 from analysis.subspaces import SubspaceOverlap, subspace_overlap
 from analysis.task_vector import frobenius_norm, task_vector
 from analysis.what_if import ETAS, grid, what_if
@@ -130,22 +130,78 @@ def analyse_layer(
     ----------
     GLOBA, section 4.2.
     """
+    svds, norms = zip(*_all_decomposed(base, fine_tuned, options), strict=True)
+    merged = _merged(base, fine_tuned, svds, norms, options)
+    conflicts = {pair: conflict_of_matrices(base, fine_tuned[pair[0]], fine_tuned[pair[1]]) for pair in _pairs(options)}
+    return _relate(base, norms, svds, conflicts, merged, options)
+
+
+@dataclass(frozen=True)
+class Pruned:
+    """What a merge needs of an analysis: the global bases, and the C̃_i in float64."""
+
+    left: Float[Tensor, "rows left_rank"]
+    cores: list[Float[Tensor, "left_rank right_rank"]]
+    right: Float[Tensor, "cols right_rank"]
+
+
+def pruned_matrices(
+    base: Shaped[Tensor, "rows cols"],
+    fine_tuned: Sequence[Shaped[Tensor, "rows cols"] | Product | None],
+    options: LayerOptions,
+) -> Pruned:
+    """Compute the part of `analyse_layer` that a merge needs, with the same numbers.
+
+    Notes
+    -----
+    One side at a time, so that coordinates, the largest matrices of all, exist for no longer than they are needed.
+    """
+    svds = [svd for svd, _ in _all_decomposed(base, fine_tuned, options)]
+    values = [svd.singular_values for svd in svds]
+    lefts, rights = [svd.left for svd in svds], [svd.right for svd in svds]
+    del svds
+    left, left_parts = _side(lefts, values, options)
+    del lefts
+    right, right_parts = _side(rights, values, options)
+    del rights
+    cores = []
+    for sigma, eta in zip(values, options.eta, strict=True):
+        core = core_matrix(left_parts.pop(0), sigma, right_parts.pop(0))
+        cores.append(prune_in_place(core, eta, _rounding(options)))
+        del core
+    return Pruned(left, cores, right)
+
+
+def _side(
+    bases: list[Float[Tensor, "dim _"]], values: list[Float[Tensor, " _"]], options: LayerOptions
+) -> tuple[Float[Tensor, "dim rank"], list[Float[Tensor, "rank _"]]]:
+    """The global basis of one side, and the tasks' coordinates in it."""
+    found = _basis(bases, values, options, None)
+    return found.vectors, list(found.coordinates)
+
+
+def _rounding(options: LayerOptions) -> float:
+    """Share of its largest entry below which an entry of Ĉ_i is rounding."""
+    return 4 * torch.finfo(options.dtype).eps
+
+
+def _all_decomposed(
+    base: Shaped[Tensor, "rows cols"],
+    fine_tuned: Sequence[Shaped[Tensor, "rows cols"] | Product | None],
+    options: LayerOptions,
+) -> list[tuple[TruncatedSVD, float]]:
+    """Decompose every task vector; with each its norm."""
     if len(fine_tuned) != len(options.eta):
         msg = f"{len(fine_tuned)} fine-tunes, but options for {len(options.eta)}"
         raise OptionsError(msg)
-    svds = []
-    norms = []
+    found = []
     for number, (weight, energy) in enumerate(zip(fine_tuned, options.svd_energy, strict=True), 1):
         try:
-            svd, norm = _decomposed(weight, base, energy, options.dtype)
+            found.append(_decomposed(weight, base, energy, options.dtype))
         except AnalysisError as error:
             error.args = (f"fine-tune {number}: {error}",)
             raise
-        svds.append(svd)
-        norms.append(norm)
-    merged = _merged(base, fine_tuned, svds, norms, options)
-    conflicts = {pair: conflict_of_matrices(base, fine_tuned[pair[0]], fine_tuned[pair[1]]) for pair in _pairs(options)}
-    return _relate(base, tuple(norms), tuple(svds), conflicts, merged, options)
+    return found
 
 
 def _pairs(options: LayerOptions) -> list[tuple[int, int]]:
@@ -222,8 +278,7 @@ def _relate(
     left, right = replace(left, coordinates=()), replace(right, coordinates=())
     cores = [core_matrix(left_parts.pop(0), sigma, right_parts.pop(0)) for sigma in values]
     grids = [grid(eta, options.what_if) for eta in options.eta]
-    rounding = 4 * torch.finfo(options.dtype).eps
-    levels = [energy_levels(core, etas, rounding) for core, etas in zip(cores, grids, strict=True)]
+    levels = [energy_levels(core, etas, _rounding(options)) for core, etas in zip(cores, grids, strict=True)]
     questions = {
         (one, two): what_if(cores[one], cores[two], levels[one], levels[two], grids[one], grids[two])
         for one, two in overlaps

@@ -46,7 +46,12 @@ def prune_to_energy(core: Float[Tensor, "rows cols"], eta: float, rounding: floa
     ----------
     GLOBA, equation 17.
     """
-    return kept_at(core, energy_levels(core, (eta,), rounding), 0)
+    return prune_in_place(core.clone(), eta, rounding)
+
+
+def prune_in_place(core: Float[Tensor, "rows cols"], eta: float, rounding: float = 0.0) -> Float[Tensor, "rows cols"]:
+    """The same in the memory of Ĉ_i, where that is not needed any more."""
+    return core.masked_fill_(energy_levels(core, (eta,), rounding) > 0, 0.0)
 
 
 def kept_at(
@@ -88,9 +93,7 @@ def energy_levels(
     if core.numel() == 0:
         return torch.full(core.shape, len(etas), dtype=torch.uint8, device=core.device)
     squares = core.abs()
-    above_rounding = squares > rounding * squares.max()
-    squares = squares.double().mul_(above_rounding).square_()
-    del above_rounding
+    squares = squares.masked_fill_(squares <= rounding * squares.max(), 0.0).double().square_()
     cuts = (_cuts_by_sorting if squares.numel() <= _FEW else _cuts_by_histogram)(squares.flatten(), etas)
     return _levels(squares.flatten(), cuts).view_as(core)
 

@@ -13,15 +13,20 @@ from analysis.errors import OptionsError
 from analysis.merge.context import Preparation, Role, TensorContext, TensorPasses
 from analysis.merge.method import MergeMethod
 from analysis.merge.parameter import Parameter
-from analysis.merge.triplets import RANK_CUT, RANK_TOLERANCE, Triplets, cut_tolerance, leading_triplets, recomposed
+from analysis.merge.triplets import (
+    DIRECTIONS,
+    RANK_CUT,
+    RANK_TOLERANCE,
+    Triplets,
+    along,
+    cut_tolerance,
+    leading_triplets,
+    recomposed,
+)
 from analysis.merge.weights import task_weights
 
 PUBLISHED_ALPHA = {2: 0.6, 8: 1.8, 14: 2.8, 20: 6.5}
 """α by the number of models; in between and beyond, T/4."""
-
-
-_DIRECTIONS = 256
-"""Directions that are looked at together."""
 
 
 def default_alpha(tasks: int) -> float:
@@ -55,7 +60,7 @@ def full_coefficients(
     AlignMerge, proposition 1, equations 5–7 and appendix B.2.
     """
     parts = []
-    for some, others in zip(torch.split(left, _DIRECTIONS, 1), torch.split(right, _DIRECTIONS, 1), strict=True):
+    for some, others in zip(torch.split(left, DIRECTIONS, 1), torch.split(right, DIRECTIONS, 1), strict=True):
         images = [direction_images(tau, some, others) for tau in task_vectors]
         parts.append(summed_influences(cross_influences(images, ratio)))
     return torch.cat(parts, 1)
@@ -96,11 +101,11 @@ def balanced(
         return merged
     coefficients = full_coefficients(task_vectors, found.left, found.right, ratio)
     chosen = coefficients.mean(0) if task == 0 else coefficients[task - 1]
-    along = _along(task_vectors, found)
-    # ξ̃ = σ chosen/along and σ/ξ̃ = along/chosen: nothing is divided by an η that may vanish.
-    same_side = (along * chosen) > 0
-    strong = found.values * chosen.abs() >= alpha * along.abs()
-    damped = torch.where(same_side, along / torch.where(same_side, chosen, torch.ones_like(chosen)), 0.0)
+    strengths = _along(task_vectors, found)
+    # ξ̃ = σ chosen/strengths and σ/ξ̃ = strengths/chosen: nothing is divided by an η that may vanish.
+    same_side = (strengths * chosen) > 0
+    strong = found.values * chosen.abs() >= alpha * strengths.abs()
+    damped = torch.where(same_side, strengths / torch.where(same_side, chosen, torch.ones_like(chosen)), 0.0)
     return recomposed(found.left, torch.where(same_side & ~strong, found.values, damped), found.right)
 
 
@@ -109,8 +114,7 @@ def _along(task_vectors: Sequence[Float[Tensor, "rows cols"]], found: Triplets) 
     total = task_vectors[0].clone()
     for tau in task_vectors[1:]:
         total.add_(tau)
-    sides = zip(torch.split(found.left, _DIRECTIONS, 1), torch.split(found.right, _DIRECTIONS, 1), strict=True)
-    return torch.cat([((total.mT @ left).double() * right.double()).sum(0) for left, right in sides])
+    return along(total, found.left, found.right)
 
 
 BASE_METHOD = Parameter("base_method", "word", "task_arithmetic", "method that merges first; its parameters are taken")

@@ -9,6 +9,7 @@ from torch import Tensor
 from analysis.merge.context import TensorContext
 from analysis.merge.triplets import (
     Triplets,
+    along,
     cut_tolerance,
     decomposing,
     is_decomposed,
@@ -72,13 +73,15 @@ def alignmerge_o(
         return torch.zeros_like(task_vectors[0])
     chosen = _with_shared_top(found, len(taus), tolerance)
     del found
-    left, right = orthogonalised(chosen.left, tolerance), orthogonalised(chosen.right, tolerance)
-    total = scaled_mean(taus, task_vectors[0], float(len(taus)))
-    strengths = ((left.mT @ total).double() * right.mT.double()).sum(1)
+    left, values, right = chosen.left, chosen.values, chosen.right
+    del chosen
+    left = orthogonalised(left, tolerance)
+    right = orthogonalised(right, tolerance)
+    strengths = along(scaled_mean(taus, task_vectors[0], float(len(taus))), left, right)
     merged = recomposed(left, strengths, right)
     # With orthonormal columns this norm is that of the strengths, as the algorithm has it.
     size = float(torch.linalg.vector_norm(merged, dtype=torch.float64))
-    return merged if size == 0.0 else merged.mul_(float(scale) * float(chosen.values.norm()) / size)
+    return merged if size == 0.0 else merged.mul_(float(scale) * float(values.norm()) / size)
 
 
 def _with_shared_top(found: Sequence[Triplets], tasks: int, tolerance: float | None) -> Triplets:

@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from analysis.errors import OptionsError
-from analysis.overlap import OVERLAP_TYPES, overlap_types
+from analysis.overlap import OVERLAP_TYPES, overlap_types_by_rows
 
 PATTERNS = ("C1", *(kind.label for kind in OVERLAP_TYPES))
 
@@ -44,7 +44,8 @@ def weighted_core(
     )
     for task, core in enumerate(pruned):
         if task != anchor:
-            result = result + scales[overlap_types(pruned[anchor], core).long()] * core
+            for rows, types in overlap_types_by_rows(pruned[anchor], core):
+                result[rows] += scales[types.long()] * core[rows]
     return result
 
 

@@ -63,8 +63,11 @@ def iso_cts(
     chosen = _directions(taus, common_space_fraction, tolerance)
     if not chosen.rank:
         return torch.zeros_like(taus[0])
-    left, right = orthogonalised(chosen.left, tolerance), orthogonalised(chosen.right, tolerance)
-    return recomposed(left, chosen.values.mean().expand(chosen.rank) * float(scale), right)
+    left, values, right = chosen.left, chosen.values, chosen.right
+    del chosen
+    left = orthogonalised(left, tolerance)
+    right = orthogonalised(right, tolerance)
+    return recomposed(left, values.mean().expand(values.shape[0]) * float(scale), right)
 
 
 def _directions(

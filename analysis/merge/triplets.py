@@ -10,6 +10,7 @@ from torch import Tensor
 
 from analysis.decompose import truncated_svd
 from analysis.errors import DecompositionError, LinAlgError
+from analysis.gram import eigenvectors_in_place, gram_matrix, product
 from analysis.merge.context import Role, TensorContext
 from analysis.merge.method import MergeMethod, present
 from analysis.merge.parameter import Parameter
@@ -24,6 +25,8 @@ RANK_TOLERANCE = Parameter(
 EMBEDDINGS = Parameter(
     "embeddings", "word", "average", "embeddings and lm_head: the mean, or like matrices", words=("average", "svd")
 )
+DIRECTIONS = 256
+"""Directions that are looked at together."""
 CUT_VARIANTS = {"robust": {}, "paper": {"rank_cut": False}}
 """Variants of the methods built on an SVD: with the cut at the numerical rank, and the papers' own, without."""
 
@@ -98,18 +101,12 @@ def orthogonalised(columns: Float[Tensor, "rows count"], tolerance: float | None
         count = values.shape[0] if tolerance is None else int((values > tolerance * values[0]).sum())
         full: Tensor = left[:, :count] @ right[:count]
         return full.to(columns.dtype)
-    # Widened again below, for nothing of this size should live beside what eigh works in.
-    squares, vectors = torch.linalg.eigh(_gram(columns))
+    squares, vectors = eigenvectors_in_place(gram_matrix(columns))
     # Squaring loses what lies below √eps; a looser tolerance than that is honoured as it is.
-    kept = squares > max(tolerance, 1e-6) ** 2 * squares[-1]
-    vectors = vectors[:, kept]
-    factor: Tensor = columns.double() @ ((vectors / squares[kept].sqrt()) @ vectors.mT)
-    return factor.to(columns.dtype)
-
-
-def _gram(columns: Float[Tensor, "rows count"]) -> Float[Tensor, "count count"]:
-    wide = columns.double()
-    return wide.mT @ wide
+    least = max(tolerance, 1e-6) ** 2 * squares[-1]
+    first = int((squares <= least).sum())
+    squares, vectors = squares[first:], vectors[:, first:]
+    return product(columns, (vectors / squares.sqrt()) @ vectors.mT)
 
 
 def recomposed(
@@ -117,6 +114,14 @@ def recomposed(
 ) -> Float[Tensor, "rows cols"]:
     """Compute ``Σ_r s_r u_r v_rᵀ``."""
     return (left * values.to(left.dtype)) @ right.mT
+
+
+def along(
+    matrix: Float[Tensor, "rows cols"], left: Float[Tensor, "rows count"], right: Float[Tensor, "cols count"]
+) -> Float[Tensor, " count"]:
+    """Compute ``u_rᵀ X v_r`` in float64, some directions at a time."""
+    sides = zip(torch.split(left, DIRECTIONS, 1), torch.split(right, DIRECTIONS, 1), strict=True)
+    return torch.cat([((matrix.mT @ some).double() * others.double()).sum(0) for some, others in sides])
 
 
 def stacked(parts: Sequence[Triplets]) -> Triplets:

@@ -64,8 +64,11 @@ def tsv_m(
         return scaled_mean(taus, task_vectors[0], float(scale))
     tolerance = cut_tolerance(rank_cut, rank_tolerance)
     chosen = stacked([leading_triplets(tau, count, tolerance) for tau in taus])
-    left, right = orthogonalised(chosen.left, tolerance), orthogonalised(chosen.right, tolerance)
-    return recomposed(left, chosen.values * float(scale), right)
+    left, values, right = chosen.left, chosen.values, chosen.right
+    del chosen
+    left = orthogonalised(left, tolerance)
+    right = orthogonalised(right, tolerance)
+    return recomposed(left, values * float(scale), right)
 
 
 TSV_M = decomposing(

@@ -8,6 +8,7 @@ from typing import Any, Generic, TypeVar, cast
 
 import torch
 
+from globa_tui.engine.allocator import return_large_blocks
 from globa_tui.engine.devices import is_out_of_memory
 from globa_tui.engine.memory import Memory
 from globa_tui.engine.pipeline import Pipeline
@@ -53,6 +54,7 @@ class LocalEngine:
     def __enter__(self) -> LocalEngine:
         # Float32 products must be float32 products; what reads this variable also drives TF32.
         torch.set_float32_matmul_precision("highest")
+        return_large_blocks()
         return self
 
     def __exit__(

@@ -13,6 +13,7 @@ from typing import Any
 import ray
 import torch
 
+from globa_tui.engine.allocator import return_large_blocks
 from globa_tui.engine.local import LocalWorker
 from globa_tui.engine.work import Batch, Task
 from globa_tui.jobs.settings import SettingsError
@@ -41,6 +42,7 @@ def compute_batch(
         msg = f"this Ray node has {versions()}, the job was started with {wanted}; install the same on every node"
         raise SettingsError(msg)
     torch.set_float32_matmul_precision("highest")
+    return_large_blocks()
     batch: Batch = tuple(Task(item, name) for item, name in items)
     worker = _worker(shared, device, threads)
     worker.start()

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import torch
 
 from analysis.errors import NotFiniteError
-from analysis.layer import analyse_layer
+from analysis.layer import pruned_matrices
 from analysis.merge import BLOCK, Preparation, Role, TensorContext, TensorPasses, merge_method
 from analysis.merge.globa import merged_delta, weighted_core
 from analysis.merge.task_arithmetic import task_arithmetic
@@ -184,8 +184,9 @@ class GlobaMerger:
                 yield Merged(part.first, part.weight, merged, norms)
             return
         base, models = values.whole()
-        weight = base.to(self.options.dtype)
-        merged = self._delta(layer, base, models).to(weight.dtype).add_(weight)
+        # Widened only when it is added: the analysis needs the memory.
+        merged = self._delta(layer, base, models).to(self.options.dtype)
+        merged.add_(base.to(self.options.dtype))
         norms = _norms(base, models)
         yield Merged(0, base.reshape(-1), merged.reshape(-1), norms)
 
@@ -194,9 +195,10 @@ class GlobaMerger:
         if self.factors and self.run is not None:
             arrays = self.run.arrays(layer.index, factor_names(self.tasks))
             return delta_from_factors(arrays, self.tasks, self.options.anchor, coefficients, self.device)
-        result = analyse_layer(base, models, self.options)
-        core = weighted_core(result.pruned, self.options.anchor, coefficients)
-        return merged_delta(result.left.vectors, core, result.right.vectors)
+        found = pruned_matrices(base, models, self.options)
+        core = weighted_core(found.cores, self.options.anchor, coefficients)
+        found.cores.clear()
+        return merged_delta(found.left, core, found.right)
 
 
 def factor_names(tasks: int) -> list[str]:

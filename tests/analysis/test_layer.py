@@ -8,8 +8,9 @@ import torch
 from safetensors import safe_open
 
 from analysis.errors import NotFiniteError, OptionsError
-from analysis.layer import LayerAnalysis, LayerOptions, analyse_layer
+from analysis.layer import LayerAnalysis, LayerOptions, analyse_layer, pruned_matrices
 from analysis.merge.globa import PATTERNS, merged_delta, weighted_core
+from analysis.product import Product
 from tests.analysis.matrices import PAIRS, gaussian, relative, with_spectrum
 from tests.reference import globa
 
@@ -229,3 +230,17 @@ def test_a_published_rank_can_be_read_off_a_chosen_spectrum():
     for energy, rank in ((0.5, 1), (0.65, 1), (0.93, 2), (0.99, 2), (1.0, 3)):
         found = analyse((tau, tau), options(torch.float64, svd_energy=(energy, energy)))
         assert found.svds[0].rank == rank
+
+
+@pytest.mark.parametrize("basis", ["canonical", "anchored", "lapack"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_merge_without_a_run_takes_the_same_numbers(basis, dtype):
+    chosen = options(dtype, basis, svd_energy=(0.9, 0.99, 0.95), eta=(0.95, 0.8, 1.0), anchor=1)
+    base = gaussian(48, 80, 9).to(dtype)
+    models = [base + gaussian(48, 80, 1).to(dtype), None, Product(gaussian(48, 3, 2), gaussian(3, 80, 3))]
+    whole, found = analyse_layer(base, models, chosen), pruned_matrices(base, models, chosen)
+    assert torch.equal(found.left, whole.left.vectors)
+    assert torch.equal(found.right, whole.right.vectors)
+    assert all(torch.equal(one, other) for one, other in zip(found.cores, whole.pruned, strict=True))
+    with pytest.raises(NotFiniteError, match="fine-tune 1"):
+        pruned_matrices(base, [base * float("nan"), None, None], chosen)

@@ -6,9 +6,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from analysis import prune
+from analysis import overlap, prune
 from analysis.errors import OptionsError
-from analysis.overlap import OVERLAP_TYPES, OverlapType, overlap_types
+from analysis.overlap import OVERLAP_TYPES, OverlapType, overlap_types, overlap_types_by_rows
 from analysis.prune import energy_levels, kept_at, prune_to_energy
 from tests.reference import globa
 
@@ -127,3 +127,17 @@ def test_every_type_once():
     second = torch.tensor([[3.0, 2.0, 1.0, 0.0], [5.0, 0.0, 0.0, 0.0], [1.0, 0.0, 4.0, 0.0]])
     labels = [[OverlapType(code).label for code in row] for row in overlap_types(first, second).tolist()]
     assert labels == [["D+", "D-", "C", ""], ["E", "", "", ""], ["B", "", "A", ""]]
+
+
+def test_types_by_rows_are_those_of_the_whole(monkeypatch):
+    """Whether a column of C̃_1 is empty shows only in all of its rows."""
+    monkeypatch.setattr(overlap, "_CHUNK", 26)
+    first, second = matrix(9, 13, 1, 0.1), matrix(9, 13, 2, 0.5)
+    parts = list(overlap_types_by_rows(first, second))
+    assert [rows for rows, _ in parts][1] == slice(2, 4)
+    wanted = globa.types(first.numpy(), second.numpy())
+    for kind in OVERLAP_TYPES:
+        found = torch.cat([torch.where(codes == kind.value, second[rows], 0.0) for rows, codes in parts])
+        np.testing.assert_array_equal(found.numpy(), wanted[kind.label], err_msg=kind.label)
+    alone = torch.cat([overlap_types(first[rows], second[rows]) for rows, _ in parts])
+    assert not torch.equal(alone, overlap_types(first, second))
