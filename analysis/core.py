@@ -24,7 +24,7 @@ def core_matrix(
 
     Returns
     -------
-    The matrix in float64. O(r_left k r_right) time; τ_i itself is not needed. A chunk of rows at a time is multiplied by Σ_i.
+    The matrix in float64. O(r_left k r_right) time; τ_i itself is not needed. Rows go in chunks.
 
     References
     ----------
