@@ -149,6 +149,23 @@ def test_shared_directions_appear_once():
     assert found.strengths.tolist() == pytest.approx([math.sqrt(2)] * 5)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_directions_of_three_tasks_appear_once(dtype):
+    """What they take from the rank are eigenvalues at the rounding of a Gram matrix, which are no directions."""
+    axes = orthonormal(40, 13, 1)
+    spaces = [torch.cat([axes[:, :10], axes[:, own : own + 1]], dim=1).to(dtype) for own in (10, 11, 12)]
+    found = canonical_basis(spaces, [decaying(11)] * 3, 1.0)
+    assert found.rank == 13
+    assert found.strengths.tolist() == pytest.approx([math.sqrt(3)] * 10 + [1] * 3)
+
+
+def test_two_tasks_may_be_as_close_as_float64_tells():
+    axes = orthonormal(64, 2, 3)
+    found = canonical_basis([axes[:, :1], axes[:, :1] + 1e-9 * axes[:, 1:]], [decaying(1)] * 2, 1.0)
+    assert found.strengths.tolist() == pytest.approx([math.sqrt(2), 1e-9 / math.sqrt(2)], rel=1e-6)
+    assert relative(found.vectors[:, 1].abs(), axes[:, 1].abs()) <= 1e-5
+
+
 def test_the_anchored_basis_leads_with_the_anchor():
     spaces = spaces_at_angles([20.0, 50.0, 80.0])
     values = [decaying(3), torch.tensor([3.0, 2.0, 1.0], dtype=torch.float64)]
