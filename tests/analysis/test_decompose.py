@@ -44,6 +44,23 @@ def test_a_spectrum_that_breaks_the_gram_matrix_takes_lapack():
     assert truncated_svd(matrix, 0.99).method == "gram"
 
 
+@pytest.mark.parametrize("scale", [1e-15, 1.0, 1e15])
+def test_the_cheap_way_is_taken_wherever_it_is_good(scale):
+    """The smallest kept value may be 1e-5 of the largest in float32 and 1e-2 in float64, whatever the scale."""
+    steep = with_spectrum(30, 20, scale * torch.tensor([1.0, 0.1, 1e-3], dtype=torch.float64), 1)
+    assert [truncated_svd(steep.to(dtype), 1.0).method for dtype in (torch.float32, torch.float64)] == ["gram", "svd"]
+    flat = truncated_svd(scale * with_spectrum(20, 20, decaying(20, 0.5), 1), 1.0)
+    assert (flat.method, flat.rank, flat.spectrum_complete, flat.known_total) == ("gram", 20, True, None)
+
+
+@pytest.mark.parametrize("chunk", [1, 7, 64])
+def test_the_products_do_not_depend_on_the_chunk(chunk):
+    matrix, factor = gaussian(40, 6, 1).float(), gaussian(6, 3, 2)
+    wanted = (matrix.double() / 0.5).T @ (matrix.double() / 0.5)
+    assert relative(decompose._gram(matrix, 0.5, chunk).tril(), wanted.tril()) <= 1e-14
+    assert relative(decompose._times(matrix, factor, chunk), matrix.double() @ factor) <= 1e-6
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_both_ways_agree(dtype, monkeypatch):
     matrix = gaussian(50, 30, 1).to(dtype)
@@ -64,6 +81,8 @@ def test_zero_and_empty_matrices_have_rank_zero(shape):
     assert found.left.shape == (shape[0], 0)
     assert found.right.shape == (shape[1], 0)
     assert found.spectrum.tolist() == [0.0] * min(shape)
+    assert found.spectrum.dtype == found.singular_values.dtype == torch.float64
+    assert (found.method, found.total_energy, found.spectrum_complete) == ("gram", 0.0, True)
 
 
 def test_input_is_left_alone():
@@ -75,8 +94,9 @@ def test_input_is_left_alone():
 
 @pytest.mark.parametrize("energy", [0.0, -0.1, 1.01, float("nan")])
 def test_an_energy_outside_its_range_is_refused(energy):
-    with pytest.raises(OptionsError, match="energy is"):
-        truncated_svd(torch.ones(2, 2), energy)
+    for matrix in (torch.ones(2, 2), torch.zeros(2, 2)):
+        with pytest.raises(OptionsError, match="energy is"):
+            truncated_svd(matrix, energy)
 
 
 def test_nan_is_named():

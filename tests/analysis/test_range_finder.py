@@ -128,6 +128,41 @@ def test_a_missed_bound_falls_back_to_lapack(monkeypatch):
     assert found.accuracy == wrong
 
 
+@pytest.mark.parametrize(
+    ("squares", "energy", "total", "count"),
+    [
+        ([8, 4, 2, 1, 0.125], 0.75, 16, 3),  # two hold 0.75 of 16, and one more says so
+        ([8, 4, 2, 1, 0.125], 0.25, 16, 1),
+        ([8, 4, 2, 1.5, 0.75], 0.875, 16, 4),  # the last one outside is half of the last one wanted
+        ([8, 4, 2, 1.5, 0.5], 0.875, 16, 4),
+        ([8, 4, 2, 1.5, 1.0], 0.875, 16, None),
+        ([8, 4, 1, 0.5, 0.125], 1.0, 13.875, 3),  # what is missing is half of (8/4)² × 1/8: all above that
+        ([8, 4, 1, 0.5, 0.125], 1.0, 14.0, None),
+        ([8, 4, 1, 0.5, 0.125], 0.5, 26, None),  # three hold half of it, but a fourth is below the numerical rank
+        ([8, 4, 0.75, 0.3, 0.0625], 1.0, 13.125, 3),
+        ([8, 4, 2, 1], 0.9375, 15, None),  # the sketch ends with the last one wanted
+    ],
+)
+def test_what_decides_the_rank_is_wanted(squares, energy, total, count):
+    """One value more than is kept, or all above a quarter of σ_1; None where the sketch cannot tell."""
+    assert range_finder._wanted(torch.tensor(squares, dtype=torch.float64), energy, float(total), 0.25) == count
+
+
+@pytest.mark.parametrize(("dtype", "share"), [(torch.float64, 1e-11), (torch.float32, 1e-8)])
+def test_convergence_is_a_share_of_the_smallest_wanted(dtype, share):
+    squares = torch.tensor([100.0, 25.0, 4.0, 1.0, 0.5], dtype=torch.float64)
+    assert range_finder._tolerance(squares, 3, dtype) == pytest.approx(4 * share)
+    squares[1:] = 1e-9
+    assert range_finder._tolerance(squares, 3, dtype) == pytest.approx(5000 * torch.finfo(torch.float64).eps)
+
+
+@pytest.mark.parametrize("chunk", [1, 7, 64])
+def test_the_products_do_not_depend_on_the_chunk(chunk):
+    matrix, space, outputs = gaussian(40, 6, 1).float(), gaussian(6, 3, 2), gaussian(40, 3, 3)
+    assert relative(range_finder.forward(matrix, space, 0.5, chunk), 2 * matrix.double() @ space) <= 1e-14
+    assert relative(range_finder.backward(matrix, outputs, 0.5, chunk), 2 * matrix.double().T @ outputs) <= 1e-14
+
+
 def test_the_same_sketch_every_time():
     matrix = noisy((300, 420)).float()
     one, two = truncated_svd(matrix, 0.99), truncated_svd(matrix.clone(), 0.99)
