@@ -53,14 +53,6 @@ def test_the_cheap_way_is_taken_wherever_it_is_good(scale):
     assert (flat.method, flat.rank, flat.spectrum_complete, flat.known_total) == ("gram", 20, True, None)
 
 
-@pytest.mark.parametrize("chunk", [1, 7, 64])
-def test_the_products_do_not_depend_on_the_chunk(chunk):
-    matrix, factor = gaussian(40, 6, 1).float(), gaussian(6, 3, 2)
-    wanted = (matrix.double() / 0.5).T @ (matrix.double() / 0.5)
-    assert relative(decompose._gram(matrix, 0.5, chunk).tril(), wanted.tril()) <= 1e-14
-    assert relative(decompose._times(matrix, factor, chunk), matrix.double() @ factor) <= 1e-6
-
-
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_both_ways_agree(dtype, monkeypatch):
     matrix = gaussian(50, 30, 1).to(dtype)
