@@ -122,6 +122,18 @@ def test_a_torn_line_is_left_out_and_swallows_nothing(tmp_path):
     assert read_journal(tmp_path / "none") == []
 
 
+def stand_in(monkeypatch, simple_evaluate):
+    """Put modules in the place of lm-eval, with this as what measures."""
+    parts = {"lm_eval": {"simple_evaluate": simple_evaluate}, "lm_eval.models": {}}
+    parts["lm_eval.models.huggingface"] = {"HFLM": lambda **given: given}
+    parts["lm_eval.tasks"] = {"TaskManager": lambda include_path: include_path}
+    for name, members in parts.items():
+        module = ModuleType(name)
+        vars(module).update(members)
+        monkeypatch.setitem(sys.modules, name, module)
+    monkeypatch.setattr(harness, "harness_version", lambda: "9.9")
+
+
 def test_lm_eval_is_asked_for_and_read(tmp_path, monkeypatch):
     """A stand-in for the library; the real one was run by hand on a task of the demo's."""
     asked = {}
@@ -131,20 +143,33 @@ def test_lm_eval_is_asked_for_and_read(tmp_path, monkeypatch):
         results = {"sums": {"alias": "sums", "acc,none": 0.5, "acc_stderr,none": 0.1, "em,strict": 1.0}}
         return {"results": results, "n-samples": {"sums": {"original": 9, "effective": 6}}}
 
-    parts = {"lm_eval": {"simple_evaluate": simple_evaluate}, "lm_eval.models": {}}
-    parts["lm_eval.models.huggingface"] = {"HFLM": lambda **given: given}
-    parts["lm_eval.tasks"] = {"TaskManager": lambda include_path: include_path}
-    for name, members in parts.items():
-        module = ModuleType(name)
-        vars(module).update(members)
-        monkeypatch.setitem(sys.modules, name, module)
-    monkeypatch.setattr(harness.metadata, "version", lambda name: "9.9")
+    stand_in(monkeypatch, simple_evaluate)
     asked_for = EvaluationRequest((str(MODELS / "math"),), tasks=("sums",), settings=SETTINGS)
     monkeypatch.setattr(job, "versions", dict)
     (found,) = run_evaluation(asked_for)
     assert {name: (m.value, m.items) for name, m in found.metrics.items()} == {"acc": (0.5, 6), "em[strict]": (1.0, 6)}
     assert found.metrics["acc"].high == pytest.approx(0.696, abs=1e-4)
     assert (asked["tasks"], asked["limit"]) == (["sums"], 6)
+
+
+@pytest.mark.parametrize(("name", "ends"), [("acc", (0.0, 0.3)), ("bleu", (-0.1, 0.3))])
+def test_intervals_of_shares_end_where_shares_do(name, ends):
+    found = harness.harness_metrics({"results": {"t": {f"{name},none": 0.1, f"{name}_stderr,none": 0.2 / 1.959964}}})
+    assert (found[name].low, found[name].high) == pytest.approx(ends)
+
+
+@pytest.mark.parametrize(("error", "hint"), [(ConnectionError("no net"), True), (IndexError("no such choice"), False)])
+def test_a_task_that_fails_says_why_and_whether_fetching_would_help(monkeypatch, capsys, error, hint):
+    def simple_evaluate(**given):
+        print("a bar of its own", file=sys.stderr)
+        raise error
+
+    stand_in(monkeypatch, simple_evaluate)
+    with pytest.raises(harness.HarnessError) as raised:
+        harness.run_harness("sums", None, None, None, SETTINGS, download=False)
+    assert str(error) in str(raised.value)
+    assert ("--download" in str(raised.value)) == hint
+    assert capsys.readouterr().err == ""
 
 
 def test_without_lm_eval_its_tasks_say_what_to_install(monkeypatch):

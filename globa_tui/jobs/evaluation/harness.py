@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import io
+import logging
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,8 @@ from globa_tui.jobs.evaluation.metrics import Metric
 from globa_tui.jobs.evaluation.settings import EvaluationSettings
 
 _NORMAL_95 = 1.959964
+_SHARES = frozenset({"acc", "acc_norm", "exact_match", "f1", "mc1", "mc2"})
+"""Metrics of lm-eval that lie between 0 and 1, and their intervals with them."""
 
 
 class HarnessError(ProgramError):
@@ -68,7 +72,7 @@ def run_harness(
     from lm_eval.tasks import TaskManager  # pyright: ignore[reportMissingImports]
 
     try:
-        with quiet_transformers(), _offline(not download):
+        with quiet_transformers(), _silent(), _offline(not download):
             wrapped = HFLM(pretrained=model, tokenizer=tokenizer, batch_size=1, max_length=settings.window)
             manager = TaskManager(include_path=None if tasks_from is None else str(tasks_from))
             found = lm_eval.simple_evaluate(
@@ -85,7 +89,9 @@ def run_harness(
             )
     except Exception as error:
         reason = " ".join(str(error).split())[:300] or type(error).__name__
-        hint = "" if download else "; --download lets it fetch its data"
+        # Libraries that may not fetch say so in either of the two.
+        unfetched = isinstance(error, ConnectionError | FileNotFoundError)
+        hint = "; --download lets it fetch its data" if unfetched and not download else ""
         msg = f"lm-eval, {task}: {reason}{hint}"
         raise HarnessError(msg) from error
     return harness_metrics(found or {})
@@ -107,8 +113,23 @@ def harness_metrics(found: Mapping[str, Any]) -> dict[str, Metric]:
             shown = name if applied == "none" else f"{name}[{applied}]"
             shown = shown if len(results) == 1 else f"{task}.{shown}"
             low, high = (None, None) if spread is None else (value - spread, value + spread)
+            if low is not None and high is not None and name in _SHARES:
+                low, high = max(low, 0.0), min(high, 1.0)
             metrics[shown] = Metric(shown, float(value), low, high, items if type(items) is int else None)
     return metrics
+
+
+@contextmanager
+def _silent() -> Iterator[None]:
+    """Within the block nobody writes to stderr, which is ours: lm-eval and datasets draw bars of their own."""
+    logger = logging.getLogger("lm_eval")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with redirect_stderr(io.StringIO()):
+            yield
+    finally:
+        logger.setLevel(level)
 
 
 @contextmanager
