@@ -41,7 +41,7 @@ def measurements(full: bool, threads: int, mergekit: bool) -> Iterator[tuple[str
     yield "scaling", lambda: layers.scaling(3)
     blocks = 24 if full else 4
     for method in ("linear", "task_arithmetic"):
-        yield f"copy-{method}", partial(merging.against_copy, 2 * blocks, 1024, threads, 5, method)
+        yield f"copy-{method}", partial(merging.against_copy, 2 * blocks, 2048, os.cpu_count() or 1, 5, method)
     yield "factors", lambda: [merging.from_factors(4 if full else 1, 512, threads)]
     place = merging.mergekit_environment(make=mergekit)
     if place is not None:

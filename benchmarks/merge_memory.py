@@ -1,7 +1,7 @@
 """Peak memory of merges against four times the largest tensor and 0.6 GB.
 
-`python -m benchmarks.merge_memory [BLOCKS] [NAME …]` for models of a few blocks, `… tenfold NAME …` for a model that is
-ten times as large as that bound.
+`python -m benchmarks.merge_memory [BLOCKS] [NAME …]` for models of a few blocks, `… square SIDE NAME …` for two square
+matrices of that side, `… tenfold [ROWSxCOLS] NAME …` for a model that is ten times as large as that bound.
 """
 
 from __future__ import annotations
@@ -94,22 +94,30 @@ def main(methods: list[str], blocks: int = 2) -> None:
     """A model whose largest tensor is its embedding, as in most, and one of square matrices alone."""
     chosen = methods or ["globa", *METHODS]
     rows = merge_rows(chosen, shapes(blocks, (32768, 1024), 1024), f"32768×1024 and {4 * blocks} of 1024²")
-    decomposing = [name for name in chosen if name.startswith(("globa", "tsv", "iso", "align"))]
-    if decomposing:
-        two = dict(list(shapes(1, None, 2048).items())[:2])
-        rows += merge_rows(decomposing, two, "2 of 2048²")
+    if decomposing := [name for name in chosen if name.startswith(("globa", "tsv", "iso", "align"))]:
+        rows += square(decomposing, 2048)
     print(table(rows))
 
 
-def tenfold(methods: list[str]) -> None:
-    """A model of 6.4 GB in matrices of 8 MB; with fine-tunes and result, 26 GB on the disk."""
-    blocks, side = 190, 2048
-    print(table(merge_rows(methods, shapes(blocks, None, side), f"{4 * blocks} of {side}²")))
+def square(methods: list[str], side: int) -> list[Row]:
+    """Nothing but two square matrices: the largest tensor is decomposed."""
+    two = dict(list(shapes(1, None, side).items())[:2])
+    return merge_rows(methods, two, f"2 of {side}²")
+
+
+def tenfold(methods: list[str], rows: int = 2048, cols: int = 2048) -> None:
+    """A model of 6.4 GB in matrices of one shape; with fine-tunes and result, 26 GB on the disk."""
+    blocks = 190 * 2048**2 // (rows * cols)
+    made = dict.fromkeys(shapes(blocks, None, rows), (rows, cols))
+    print(table(merge_rows(methods, made, f"{4 * blocks} of {rows}×{cols}")))
 
 
 if __name__ == "__main__":
     words = sys.argv[1:]
     if words[:1] == ["tenfold"]:
-        tenfold(words[1:])
+        shape = [int(side) for word in words[1:2] if word[0].isdigit() for side in word.split("x")]
+        tenfold(words[2 if shape else 1 :], *shape)
+    elif words[:1] == ["square"]:
+        print(table(square(words[2:], int(words[1]))))
     else:
         main([word for word in words if not word.isdigit()], *(int(word) for word in words if word.isdigit()))

@@ -112,7 +112,8 @@ def against_copy(layers: int, hidden: int, threads: int, rounds: int, method: st
     """A merge without analysis against a copy of the same bytes: what it must read and what it must write.
 
     The copy reads base and fine-tunes in blocks of 1 MB, writes as many bytes as the result has, and syncs them, as the
-    merge does. Files are in the system's cache. The first merge, which imports what it needs, is not counted.
+    merge does. Files are in the cache. The first merge, which imports what it needs, is not counted. A third of
+    a second for plan and check does not grow with the weights: they must be many for the rest to show.
     """
     with tempfile.TemporaryDirectory() as place:
         sources = _sources(Path(place), layers, hidden)

@@ -16,6 +16,9 @@ from globa_tui.engine.work import Batch, Sized, Station, Task, Work
 
 Result = TypeVar("Result", bound=Sized)
 
+MOST_SHARING = 4
+"""Workers that share a processor: each takes memory, and soon reading takes longer than what they compute."""
+
 
 class LocalEngine:
     """Runs work on devices of this machine.
@@ -60,8 +63,8 @@ class LocalEngine:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if torch.get_num_threads() != self._before:
-            torch.set_num_threads(self._before)
+        # Some of torch's libraries count for the whole process, not for the thread that asked.
+        torch.set_num_threads(self._before)
 
     def run(
         self,
@@ -69,10 +72,18 @@ class LocalEngine:
         batches: Iterable[Batch],
         memory: Memory,
         starting: Callable[[Batch], None] = lambda batch: None,
+        *,
+        shares: bool = False,
     ) -> Pipeline[Result]:
-        """The pipeline that carries out `work` on every task, to be entered and iterated over."""
-        each = max(1, self._threads // len(self.devices))
-        workers = [LocalWorker(work, device, each, self._warn) for device in self.devices]
+        """The pipeline that carries out `work` on every task, to be entered and iterated over.
+
+        Where a task `shares` the processor, several workers of one thread each take its place.
+        """
+        devices = list(self.devices)
+        if shares and [device.type for device in devices] == ["cpu"]:
+            devices *= min(self._threads, MOST_SHARING)
+        each = max(1, self._threads // len(devices))
+        workers = [LocalWorker(work, device, each, self._warn) for device in devices]
         return Pipeline(workers, batches, memory, starting)
 
 

@@ -107,8 +107,11 @@ class RayEngine:
         batches: Iterable[Batch],
         memory: Memory,
         starting: Callable[[Batch], None] = lambda batch: None,
+        *,
+        shares: bool = False,
     ) -> Pipeline[Result]:
         """The pipeline that carries out `work` on every task, to be entered and iterated over."""
+        del shares
         # Ray is given twice as many tasks as can run, so that no worker waits for the next.
         in_flight = min(MOST_IN_FLIGHT, 2 * self.slots)
         shared = Shared(uuid.uuid4().hex, [ray.put(pickle.dumps(work))])

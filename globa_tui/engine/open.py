@@ -47,6 +47,8 @@ class Engine(Protocol):
         batches: Iterable[Batch],
         memory: Memory,
         starting: Callable[[Batch], None] = lambda batch: None,
+        *,
+        shares: bool = False,
     ) -> Pipeline[Result]:
         """The pipeline that carries out `work` on every task, to be entered and iterated over.
 
@@ -60,6 +62,8 @@ class Engine(Protocol):
             Bounds what is held on this machine.
         starting
             Called before each batch, in another thread than the caller's; it may wait, and raise to end all.
+        shares
+            Whether tasks gain nothing from several threads each, so that a processor may compute several at a time.
         """
         ...
 

@@ -198,7 +198,9 @@ class _Merge:
             watch.wait(batch, {task.item: self._nbytes(self.plan.index.layers[task.item]) for task in batch})
             self.reporter.layer_started(batch[0].name)
 
-        return engine.run(work, together, Memory(memory_limit(tasks)), start)
+        # What shows the model to a method sums up in an order, and decompositions use all threads by themselves.
+        shares = isinstance(work, MergeWork) and not any(map(self.merger.takes_whole, layers))
+        return engine.run(work, together, Memory(memory_limit(tasks)), start, shares=shares)
 
     def _nbytes(self, layer: Layer) -> int:
         return _size(layer) * BITS[self._codes[layer.tensor]] // 8

@@ -97,6 +97,8 @@ def plan_vocabulary(
             return None, findings
         sizes.append(found.pop() if found else rows)
     sides = _sides(base, models, rows, sizes)
+    if all(side == sides[0] for side in sides):
+        return None, findings
     matches = [_match(sides[0], side) for side in sides[1:]]
     plan = _layout(choice, sides, matches, frozenset(tables))
     for number, (side, match) in enumerate(zip(sides[1:], matches, strict=True)):
@@ -229,11 +231,8 @@ def _report(number: int, base: _Side, side: _Side, match: list[int], plan: Vocab
     text += f", {moved:,} in other rows" if moved else ""
     text += f"; {lacking:,} of the base's rows are not in it and count as unchanged there" if lacking else ""
     kept = plan.fine_tuned[number]
-    lost = (
-        [row for row in extra if kept is None and row >= plan.size or kept is not None and row not in set(kept)]
-        if extra
-        else []
-    )
+    held = set(range(plan.size) if kept is None else kept)
+    lost = [row for row in extra if row not in held]
     if extra:
         names = side.names()
         first = shown(names.get(extra[0], f"row {extra[0]}"))

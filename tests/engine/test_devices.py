@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from globa_tui.engine.devices import Copier, is_out_of_memory, resolve_devices
-from globa_tui.engine.local import LocalEngine
+from globa_tui.engine.local import MOST_SHARING, LocalEngine
 from globa_tui.engine.memory import Memory
 from globa_tui.engine.work import Task
 from globa_tui.jobs import resources
@@ -119,6 +119,26 @@ def test_threads_are_shared_by_the_workers_and_given_back():
     with engine, engine.run(work, tasks(4), Memory(0)) as results:
         list(results)
     assert set(seen) == {3}
+    assert torch.get_num_threads() == before
+
+
+@pytest.mark.parametrize(
+    ("devices", "threads", "shares", "workers", "each"),
+    [
+        ((CPU,), 3, True, 3, 1),
+        ((CPU,), 9, True, MOST_SHARING, 2),
+        ((CPU,), 3, False, 1, 3),
+        ((CPU, CPU), 6, True, 2, 3),
+    ],
+)
+def test_tasks_that_share_the_processor_get_workers_of_their_own(devices, threads, shares, workers, each):
+    seen: list[int] = []
+    work = Watched(lambda step, item: seen.append(torch.get_num_threads()) if step == "compute" else None)
+    before, engine = torch.get_num_threads(), LocalEngine(devices, threads=threads)
+    with engine, engine.run(work, tasks(6), Memory(0), shares=shares) as results:
+        assert sorted(result.value for _, result in results) == [item**2 for item in range(6)]
+    assert work.steps.count(("close", -1)) == workers
+    assert set(seen) == {each}
     assert torch.get_num_threads() == before
 
 

@@ -8,10 +8,12 @@ import torch
 from safetensors.torch import load_file
 
 from analysis.errors import NotFiniteError
+from globa_tui.engine import local
+from globa_tui.engine.local import LocalWorker
 from globa_tui.jobs import client
 from globa_tui.jobs.analyze import run_analysis
 from globa_tui.jobs.merge import MergeOptions, run_merge
-from globa_tui.jobs.settings import AnalysisRequest, AnalysisSettings
+from globa_tui.jobs.settings import AnalysisRequest, AnalysisSettings, EngineChoice
 from globa_tui.presets import merge_preset
 from globa_tui.recipe import Recipe, RecipeError, parse_coef
 from store.errors import CheckpointError, OutputExistsError, RunForeignError, RunIncompleteError, StoreError
@@ -145,6 +147,22 @@ def test_task_arithmetic_is_the_sum_and_linear_the_mean(tmp_path):
     for name in base:
         torch.testing.assert_close(weights(tmp_path / "sum")[name], one[name] + two[name] - base[name])
         torch.testing.assert_close(weights(tmp_path / "mean")[name], (one[name] + two[name]) / 2)
+
+
+@pytest.mark.parametrize("method", ["task_arithmetic", "dare_ties", "iso_c"])
+def test_threads_take_a_tensor_each_where_it_goes_entry_by_entry(tmp_path, monkeypatch, method):
+    base_path, tuned_paths = family(tmp_path)
+    workers = []
+    monkeypatch.setattr(local, "LocalWorker", lambda *given: workers.append(given) or LocalWorker(*given))
+    recipe, written = Recipe(base=str(base_path), fine_tuned=tuple(map(str, tuned_paths)), method=method), []
+    for threads in (1, 3):
+        workers.clear()
+        out = tmp_path / f"out{threads}"
+        run_merge(recipe, out, MergeOptions(engine=EngineChoice(threads=threads)))
+        written.append((out / "model.safetensors").read_bytes())
+    # MKL sums in another order with other numbers of threads; what goes entry by entry has nothing to sum.
+    assert (written[0] == written[1]) or method == "iso_c"
+    assert [given[2] for given in workers][-3:] == ([3] if method == "iso_c" else [1, 1, 1])
 
 
 def test_another_dtype_stands_in_the_config_too(tmp_path):
