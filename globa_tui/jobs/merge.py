@@ -166,7 +166,9 @@ class _Merge:
         self._look_first()
         watch = Watch(self.reporter, writer.out.parent, memory=bool(self.engine.devices))
         work = MergeWork.of(self.plan, self.options, self.merger.prepared)
-        with self._results(self.engine, work, left, watch) as results:
+        # Decompositions use all threads by themselves.
+        shares = not any(map(self.merger.takes_whole, left))
+        with self._results(self.engine, work, left, watch, shares=shares) as results:
             for task, finished in results:
                 layer = layers[task.item]
                 self._write(layer, finished, writer)
@@ -190,7 +192,9 @@ class _Merge:
             self.reporter.layer_ended(rest, count=len(layers) - len(shown))
             self.merger.end_pass()
 
-    def _results(self, engine: Engine, work: Work[Result], layers: Sequence[Layer], watch: Watch) -> Pipeline[Result]:
+    def _results(
+        self, engine: Engine, work: Work[Result], layers: Sequence[Layer], watch: Watch, *, shares: bool = False
+    ) -> Pipeline[Result]:
         tasks = [task_of(layer, self.merger, engine.device, self._codes[layer.tensor]) for layer in layers]
         together = batches(tasks, engine.most(_TOGETHER), _TOGETHER_BYTES)
 
@@ -198,8 +202,6 @@ class _Merge:
             watch.wait(batch, {task.item: self._nbytes(self.plan.index.layers[task.item]) for task in batch})
             self.reporter.layer_started(batch[0].name)
 
-        # What shows the model to a method sums up in an order, and decompositions use all threads by themselves.
-        shares = isinstance(work, MergeWork) and not any(map(self.merger.takes_whole, layers))
         return engine.run(work, together, Memory(memory_limit(tasks)), start, shares=shares)
 
     def _nbytes(self, layer: Layer) -> int:
