@@ -44,9 +44,11 @@ class Effect:
 
 @dataclass(frozen=True, slots=True)
 class _Packed:
-    """Known layers side by side."""
+    """Some layers side by side, with zeros for those that are not known."""
 
-    rows: NDArray[np.intp]
+    rows: NDArray[np.intp] | slice
+    layers: int
+    """How many of them are known."""
     gram: Floats
     """Inner products of two parts, layers last."""
     cross: Floats
@@ -77,7 +79,8 @@ class EffectTable:
         self._pattern = np.array([PATTERNS.index(name) for name, _ in self._parts])
         self._owner = np.array([task for _, task in self._parts])
         self._known: NDArray[np.bool_] = np.zeros(layers, dtype=np.bool_)
-        self._gram: Floats = np.zeros((layers, parts, parts))
+        # Layers last, and zeros where nothing is known: sums over all of them run over contiguous memory.
+        self._gram: Floats = np.zeros((parts, parts, layers))
         self._cross: Floats = np.zeros((layers, parts, tasks))
         self._energy: Floats = np.zeros((layers, tasks))
         self._packed: _Packed | None = None
@@ -118,7 +121,7 @@ class EffectTable:
         shapes = [(size, size), (size, self._tasks), (self._tasks,)]
         if [array.shape[1:] for array in arrays] != shapes or not all(np.isfinite(array).all() for array in arrays):
             return False
-        self._gram[np.ix_(rows, places, places)] = arrays[0]
+        self._gram[np.ix_(places, places, rows)] = arrays[0].transpose(1, 2, 0)
         self._cross[np.ix_(rows, places)] = arrays[1]
         self._energy[rows] = arrays[2]
         for row in rows:
@@ -142,8 +145,8 @@ class EffectTable:
         bool
             Whether the layer counts in estimates from now on.
         """
-        self._known[index] = False
-        self._packed = None
+        self._packed, self._known[index] = None, False
+        self._gram[:, :, index] = self._cross[index] = self._energy[index] = 0.0
         effect = record.get("effect")
         if not effect or record.get("status") != "done":
             return False
@@ -159,9 +162,7 @@ class EffectTable:
         gram, cross, energy = arrays
         whole = _whole_energy(record.get("norm"), self._tasks)
         energy = energy if whole is None else whole
-        self._gram[index] = 0.0
-        self._cross[index] = 0.0
-        self._gram[index][np.ix_(places, places)] = gram
+        self._gram[:, :, index][np.ix_(places, places)] = gram
         self._cross[index][places] = cross
         self._energy[index] = energy
         self._known[index] = True
@@ -188,7 +189,7 @@ class EffectTable:
         own = [self._own(between, task) for task in range(self._tasks)]
         energy = packed.energy_sum
         return Effect(
-            layers=len(packed.rows),
+            layers=packed.layers,
             update_norm=_ratio(total, float(energy[0])) ** 0.5,
             kept=tuple(_ratio(part, float(whole)) for part, whole in zip(own, energy, strict=True)),
             cosine=tuple(
@@ -197,19 +198,18 @@ class EffectTable:
         )
 
     def _chosen(self, only: Sequence[int] | None) -> _Packed:
-        """The known layers side by side and their sums, kept until another layer becomes known."""
+        """Layers side by side and their sums; those of all are kept until another layer becomes known."""
         if only is None:
             if self._packed is None:
-                self._packed = self._pack(np.flatnonzero(self._known))
+                self._packed = self._pack(slice(None), self.layers)
             return self._packed
         rows = np.flatnonzero(self._known)
-        return self._pack(rows[np.isin(rows, np.asarray(list(only), dtype=int))])
+        rows = rows[np.isin(rows, np.asarray(list(only), dtype=int))]
+        return self._pack(rows, len(rows))
 
-    def _pack(self, rows: NDArray[np.intp]) -> _Packed:
-        # Layers along the last axis: the sums below then run over contiguous memory.
-        gram = np.ascontiguousarray(self._gram[rows].transpose(1, 2, 0))
-        cross, energy = self._cross[rows], self._energy[rows]
-        return _Packed(rows, gram, cross, gram.sum(axis=2), cross.sum(axis=0), energy.sum(axis=0))
+    def _pack(self, rows: NDArray[np.intp] | slice, layers: int) -> _Packed:
+        gram, cross, energy = self._gram[:, :, rows], self._cross[rows], self._energy[rows]
+        return _Packed(rows, layers, gram, cross, gram.sum(axis=2), cross.sum(axis=0), energy.sum(axis=0))
 
     def _summed(self, parts: Floats, packed: _Packed) -> tuple[Floats, Floats]:
         """Σ_l c_lk G_lkj c_lj for every pair of parts, and Σ_l c_lk X_lkt for every fine-tune."""

@@ -6,7 +6,11 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import chain
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from globa_tui.diagnostics import printable
 
@@ -40,6 +44,11 @@ class BlockMap:
     """The rows of tensors outside all blocks come last."""
 
     @cached_property
+    def cells(self) -> list[Cell]:
+        """All cells that are not empty, row by row."""
+        return [cell for row in self.rows for cell in row.cells if cell]
+
+    @cached_property
     def columns(self) -> int:
         """Cells of the longest row."""
         return max((len(row.cells) for row in self.rows), default=0)
@@ -47,7 +56,28 @@ class BlockMap:
     @cached_property
     def experts(self) -> int:
         """Layers in the largest cell; 1 where there are no experts."""
-        return max((len(cell) for row in self.rows for cell in row.cells), default=0)
+        return max(map(len, self.cells), default=0)
+
+    @cached_property
+    def numbers(self) -> dict[int, int]:
+        """The number of a cell in `cells`, by its first layer."""
+        return {cell[0]: number for number, cell in enumerate(self.cells)}
+
+    def means(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
+        """The mean of each of `cells` over its layers, without those whose value is nan; nan when all are."""
+        layers, starts = self._layers
+        if not len(layers):
+            return np.zeros(0)
+        chosen = values[layers]
+        known = ~np.isnan(chosen)
+        with np.errstate(invalid="ignore"):
+            return np.add.reduceat(np.where(known, chosen, 0.0), starts) / np.add.reduceat(known, starts, dtype=float)
+
+    @cached_property
+    def _layers(self) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+        """The layers of all cells one after the other, and where those of each cell begin."""
+        sizes = np.array([0, *map(len, self.cells)], dtype=np.intp)
+        return np.array(list(chain.from_iterable(self.cells)), dtype=np.intp), np.cumsum(sizes)[:-1]
 
     def place_of(self, index: int) -> tuple[int, int] | None:
         """Row and column of a layer."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,6 +16,9 @@ from globa_tui.tui.tally import Counts, Tally
 from globa_tui.tui.words import labels, source_name
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from globa_tui.coefficients import Target
     from globa_tui.effect import EffectTable
     from globa_tui.recipe import Recipe
@@ -55,6 +59,7 @@ class RunModel:
     _tally: Tally = field(default_factory=Tally)
     _labels: list[str] | None = None
     _numbers: dict[str, list[float | None]] = field(default_factory=dict)
+    _arrays: dict[str, NDArray[np.float64]] = field(default_factory=dict)
 
     @property
     def reading(self) -> bool:
@@ -135,6 +140,19 @@ class RunModel:
             self._numbers[key] = numbers_of(key, self.records)
         return self._numbers[key]
 
+    def array(self, key: str) -> NDArray[np.float64]:
+        """A metric of all layers, nan where there is none; kept, and followed up, as `numbers` is."""
+        if key not in self._arrays:
+            import numpy as np
+
+            self._arrays[key] = np.array(self.numbers(key), dtype=float)
+        return self._arrays[key]
+
+    def number(self, key: str, place: int) -> float | None:
+        """A metric of one layer, without computing those of all others."""
+        numbers = self._numbers.get(key)
+        return numbers[place] if numbers is not None else BY_KEY[key].value(self.records[place])
+
     def missing_numbers(self) -> list[str]:
         """Metrics that would have to be computed for so many layers that a person waits for them."""
         return [key for key in BY_KEY if key not in self._numbers] if len(self.records) >= MANY else []
@@ -211,7 +229,7 @@ class RunModel:
         self.records = list(records)
         self._changes.clear()
         self._effect = self._index = self._own = self._leaders = None
-        self._labels, self._numbers = None, dict(numbers)
+        self._labels, self._numbers, self._arrays = None, dict(numbers), {}
         self.share_read = share_read
         self._tally = tally or Tally()
         if tally is None:
@@ -224,6 +242,7 @@ class RunModel:
         self.share_read = share_read
         self._changes.clear()
         self._effect = self._leaders = None
+        self._arrays.clear()
         self._tally.join(portion.tally)
         for key, numbers in self._numbers.items():
             column = portion.numbers.get(key) or numbers_of(key, portion.records)
@@ -244,8 +263,11 @@ class RunModel:
             if self._effect is not None:
                 self._effect.put(index, record)
         for key, numbers in self._numbers.items():
+            array = self._arrays.get(key)
             for index, record in changed.items():
-                numbers[index] = BY_KEY[key].value(record)
+                number = numbers[index] = BY_KEY[key].value(record)
+                if array is not None:
+                    array[index] = math.nan if number is None else number
         if self._leaders is not None:
             self._leaders.follow(self.records, changed.keys())
 

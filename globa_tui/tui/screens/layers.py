@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from typing import ClassVar, cast
+from typing import ClassVar
 
 from rich.text import Text
 from textual import on
@@ -18,6 +18,7 @@ from globa_tui.tui.metrics import BY_KEY, METRICS, TYPES
 from globa_tui.tui.screens.base import InspectScreen
 from globa_tui.tui.status import STYLES
 from globa_tui.tui.widgets.line import Line
+from globa_tui.tui.widgets.row_line import Cell
 from globa_tui.tui.widgets.row_table import Column, RowTable
 from globa_tui.tui.words import fit_label, name_text, reason, shape
 
@@ -278,10 +279,13 @@ class LayersScreen(InspectScreen):
         self._show_tabs_right()
 
     def _sorted(self, rows: list[int]) -> list[int]:
-        numbers = self.inspect.model.numbers(self._sort_key)
-        known = [index for index in rows if numbers[index] is not None]
-        known.sort(key=cast("list[float]", numbers).__getitem__, reverse=self._descending)
-        return known + [index for index in rows if numbers[index] is None]
+        import numpy as np
+
+        # Of layers with equal numbers the first stays the first, and those without a number come last.
+        numbers = self.inspect.model.array(self._sort_key)[rows]
+        places = np.argsort(-numbers if self._descending else numbers, kind="stable")
+        found: list[int] = np.array(rows, dtype=int)[places].tolist()
+        return found
 
     def _show_tabs_right(self) -> None:
         self.show_chrome()
@@ -300,26 +304,29 @@ class LayersScreen(InspectScreen):
         name.show(Text.assemble(" ", name_text(record["name"], "bold")))
         note.show(Text.assemble(" ", note_of(record), self.inspect.own_words(self.table.key)))
 
-    def _cell(self, key: int, column: str, width: int) -> Text:
-        record = self.inspect.model.records[key]
-        status = str(record.get("status"))
+    def _cell(self, key: int, column: str, width: int) -> Cell:
+        app = self.inspect
+        model = app.model
+        record = model.records[key]
+        status = record["status"]
+        if column in BY_KEY:
+            if status != "done":
+                return Text(".." if status == "pending" else "-", "dim")
+            value = model.number(column, key)
+            return "-" if value is None else BY_KEY[column].format(value)
         if column == "name":
             style = "" if status == "done" else MARKS[status][1]
-            if not self.inspect.marks:
+            if not app.marks:
                 return Text(fit_label(self._labels[key], width), style)
-            mark = ("◆ ", "bold yellow") if key in self.inspect.marks else ("  ", "")
+            mark = ("◆ ", "bold yellow") if key in app.marks else ("  ", "")
             return Text.assemble(mark, (fit_label(self._labels[key], width - 2), style))
         if column == "shape":
             return Text(shape(record["shape"]), STYLES["dim"])
         if column == "kind":
-            return name_text(record.get("kind") or "")
+            return printable(record["kind"])
         if column == "own":
-            return Text("*" if key in self.inspect.own_layers else "", "bold yellow")
-        if column == "status":
-            return Text(*MARKS.get(status, ("?", "bold red")))
-        if status != "done":
-            return Text(".." if status == "pending" else "-", "dim")
-        return Text(BY_KEY[column].cell(record))
+            return Text("*" if key in app.own_layers else "", "bold yellow")
+        return Text(*MARKS[status])
 
 
 def note_of(record: Record) -> Text:

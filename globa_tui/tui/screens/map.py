@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+import math
+from collections.abc import Callable, Collection, Sequence
 from typing import ClassVar
 
+import numpy as np
+from numpy.typing import NDArray
 from rich.style import Style
 from rich.text import Text
 from textual import on
@@ -33,14 +36,17 @@ class MapScreen(InspectScreen):
     def __init__(self) -> None:
         super().__init__()
         self._map = BlockMap((), ())
-        self._numbers: list[float | None] = []
+        self._numbers: NDArray[np.float64] = np.zeros(0)
+        """The metric of every layer."""
+        self._means: NDArray[np.float64] = np.zeros(0)
+        """And of every cell."""
         self._ends: tuple[float, float] | None = None
         """Least and largest number of a cell, when there is any."""
         self._layers: object = None
 
     def compose_body(self) -> ComposeResult:
         yield Line(id="map-title")
-        yield GridMap(self._look, id="map")
+        yield GridMap(self._looks, id="map")
         yield Line(id="map-legend")
         yield Line(id="layer-name")
         yield Line(id="layer-note")
@@ -68,39 +74,35 @@ class MapScreen(InspectScreen):
         self._show_texts()
 
     def show_records(self, changed: Collection[int]) -> None:
-        self._read(changed)
+        self._read()
         self.grid.refresh()
         self._show_texts()
 
-    def _read(self, changed: Collection[int] | None = None) -> None:
-        """Take over the numbers, and find the ends of the scale: over all cells, or wider for these layers."""
-        self._numbers = self.inspect.model.numbers(self.metric.key)
-        if changed is None:
-            cells = [cell for row in self._map.rows for cell in row.cells]
-        else:
-            cells = [self._map.cell_of(index) for index in changed]
-        numbers = self._numbers
-        every = (numbers[cell[0]] if len(cell) == 1 else self._mean(cell) for cell in cells)
-        means = [mean for mean in every if mean is not None]
-        means += [] if changed is None or self._ends is None else self._ends
-        self._ends = (min(means), max(means)) if means else None
+    def _read(self) -> None:
+        """Take over the numbers, and find the ends of the scale."""
+        self._numbers = self.inspect.model.array(self.metric.key)
+        self._means = self._map.means(self._numbers)
+        known = self._means[~np.isnan(self._means)]
+        self._ends = (float(known.min()), float(known.max())) if len(known) else None
 
     def _mean(self, cell: Cell) -> float | None:
         """The number of a cell: of its layer, or the mean over its experts."""
-        if len(cell) == 1:
-            return self._numbers[cell[0]]
-        known = [value for index in cell if (value := self._numbers[index]) is not None]
-        return sum(known) / len(known) if known else None
+        mean = float(self._means[self._map.numbers[cell[0]]])
+        return None if math.isnan(mean) else mean
 
-    def _look(self, cell: Cell) -> Look:
-        marks, failed = self.inspect.marks, self.inspect.model.leaders.failed
-        marked = bool(marks) and not marks.isdisjoint(cell)
-        if failed and not failed.isdisjoint(cell):
-            return Look(None, "!", marked)
-        mean = self._mean(cell)
-        if mean is None or self._ends is None:
-            return Look(None, "·", marked)
-        return Look(level_of(mean, *self._ends), marked=marked)
+    def _looks(self) -> Callable[[Cell], Look]:
+        marks, failed, ends = self.inspect.marks, self.inspect.model.leaders.failed, self._ends
+
+        def look(cell: Cell) -> Look:
+            marked = bool(marks) and not marks.isdisjoint(cell)
+            if failed and not failed.isdisjoint(cell):
+                return Look(None, "!", marked)
+            mean = self._mean(cell)
+            if mean is None or ends is None:
+                return Look(None, "·", marked)
+            return Look(level_of(mean, *ends), marked=marked)
+
+        return look
 
     @on(GridMap.Moved)
     def describe(self) -> None:
@@ -119,8 +121,8 @@ class MapScreen(InspectScreen):
         return failed[0] if failed else max(cell, key=self._rank)
 
     def _rank(self, index: int) -> float:
-        number = self._numbers[index]
-        return float("-inf") if number is None else number
+        number = float(self._numbers[index])
+        return -math.inf if math.isnan(number) else number
 
     def rows_shown(self) -> Sequence[int]:
         return [index for row in self._map.rows for cell in row.cells for index in cell]
@@ -144,7 +146,7 @@ class MapScreen(InspectScreen):
     def action_next_failed(self, by: int) -> None:
         """Go to the next cell with a failed layer, round the end."""
         records = self.inspect.model.records
-        cells = [cell for row in self._map.rows for cell in row.cells if cell]
+        cells = self._map.cells
         failed = [n for n, cell in enumerate(cells) if any(records[index]["status"] == "failed" for index in cell)]
         if not failed:
             self.notify("No layer has failed.", markup=False)
@@ -174,7 +176,7 @@ class MapScreen(InspectScreen):
 
     def tabs_right(self) -> Text:
         marks = len(self.inspect.marks)
-        shown = len(self._numbers) - self._numbers.count(None)
+        shown = np.count_nonzero(~np.isnan(self._numbers))
         text = Text(f"{marks} marked  " if marks else "", "bold yellow")
         word = "analysed " if self.size.width >= 76 else ""
         text.append(f"{shown}/{self.inspect.model.counts.total} {word}", "not bold default")

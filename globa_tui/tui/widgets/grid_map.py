@@ -42,8 +42,8 @@ class GridMap(Widget, can_focus=True, inherit_bindings=False):
 
     Parameters
     ----------
-    look : callable
-        Gives the look of a cell.
+    looks : callable
+        Asked once for every drawing; gives what gives the look of a cell.
     """
 
     BINDINGS = bindings("grid")
@@ -62,9 +62,10 @@ class GridMap(Widget, can_focus=True, inherit_bindings=False):
     class Opened(Message):
         """The cell under the cursor was opened with enter or a click."""
 
-    def __init__(self, look: Callable[[Cell], Look], *, id: str | None = None) -> None:
+    def __init__(self, looks: Callable[[], Callable[[Cell], Look]], *, id: str | None = None) -> None:
         super().__init__(id=id)
-        self._look = look
+        self._looks = looks
+        self._look: Callable[[Cell], Look] = lambda _: NOTHING
         self._base = Style()
         self._shades: list[tuple[str, Style]] = []
         """Glyph and style of every level, as last drawn."""
@@ -198,8 +199,9 @@ class GridMap(Widget, can_focus=True, inherit_bindings=False):
         self._left = max(min(self._left, self._map.columns - columns), 0)
 
     def render_lines(self, crop: Region) -> list[Strip]:
-        """Draw some lines, with the styles looked up once for all of them."""
+        """Draw some lines, with styles and looks asked for once for all of them."""
         base = self._base = self.rich_style
+        self._look = self._looks()
         self._shades = [(shade.glyph, base + shade.style) for shade in ramp(has_colours(self.app))]
         self._signs = {
             sign: base + self.get_component_rich_style(name, partial=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from rich.cells import cell_len
 from rich.text import Text
 from textual.widgets import Static
 
@@ -19,8 +20,14 @@ class Pane(Static):
     def show(self, text: Text) -> None:
         """Show a text."""
         if (text, text.spans) != (self._text, self._text.spans):
-            self._text = text
-            self.update(text)
+            before, self._text = self._text, text
+            self.update(text, layout=self._lines(text) is None or self._lines(text) != self._lines(before))
+
+    def _lines(self, text: Text) -> int | None:
+        """Lines that a text takes, which is all that its size depends on; None when some have to be wrapped."""
+        parts = text.plain.split("\n")
+        wrapped = self.styles.text_wrap == "wrap" and max(map(cell_len, parts)) > self.content_size.width
+        return None if wrapped else len(parts)
 
     @property
     def plain(self) -> str:

@@ -7,10 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
-from rich.cells import cell_len
-from rich.segment import Segment
 from rich.style import Style
 from rich.text import Text
 from textual import events
@@ -20,12 +17,7 @@ from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
 from globa_tui.tui.bindings import bindings
-
-GAP = 1
-NO_STYLE = Style()
-Justify = Literal["left", "right"]
-Part = tuple[Text, int, Justify]
-"""A cell's text, with its width and the side it stands at."""
+from globa_tui.tui.widgets.row_line import GAP, Cell, Justify, Part, row_line
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,12 +68,14 @@ class RowTable(ScrollView, can_focus=True, inherit_bindings=False):
 
         column: str
 
-    def __init__(self, cell: Callable[[int, str, int], Text], *, id: str | None = None, header: bool = True) -> None:
+    def __init__(self, cell: Callable[[int, str, int], Cell], *, id: str | None = None, header: bool = True) -> None:
         super().__init__(id=id)
         self._cell = cell
         self._base = Style()
         self._top = 1 if header else 0
         self._columns: tuple[Column, ...] = ()
+        self._fitting: list[tuple[Column, int]] = []
+        """Columns and their widths, as last drawn."""
         self._rows: list[int] = []
         self._cursor = 0
         self.marker: tuple[str, str] = ("", "")
@@ -184,8 +178,8 @@ class RowTable(ScrollView, can_focus=True, inherit_bindings=False):
         self.refresh()
 
     def render_lines(self, crop: Region) -> list[Strip]:
-        """Draw some lines, with the style looked up once for all of them."""
-        self._base = self.rich_style
+        """Draw some lines, with styles and widths looked up once for all of them."""
+        self._base, self._fitting = self.rich_style, self._widths()
         return super().render_lines(crop)
 
     def render_line(self, y: int) -> Strip:
@@ -193,40 +187,24 @@ class RowTable(ScrollView, can_focus=True, inherit_bindings=False):
         base = self._base
         width = self.size.width
         if y < self._top:
-            return self._strip(self._headings(), base + self.get_component_rich_style("row-table--header"), width)
+            head = base + self.get_component_rich_style("row-table--header")
+            return row_line(self._headings(), head, width, self.app.console)
         place = y - self._top + self.scroll_offset.y
         if place >= len(self._rows):
             text = self.empty if not self._rows and y == 2 * self._top else Text("")
-            return self._strip([(text, width, "left")], base, width, gap=0)
+            return row_line([(text, width, "left")], base, width, self.app.console, gap=0)
         style = base
         if place == self._cursor:
             style = base + self.get_component_rich_style("row-table--cursor")
-        return self._strip(self._row(self._rows[place]), style, width)
-
-    def _strip(self, parts: Iterable[Part], style: Style, width: int, gap: int = GAP) -> Strip:
-        # Every segment gets a style: Textual's monochrome filter fails on one without.
-        space, segments, length = Segment(" " * gap, style), [], 0
-        for text, cells, justify in parts:
-            segments += [space, *self._segments(text, cells, justify, style)]
-            length += gap + cells
-        # Cells of one style become one segment: a terminal is told the style of each again.
-        return Strip(segments, length).simplify().adjust_cell_length(width, style)
-
-    def _segments(self, text: Text, width: int, justify: Justify, style: Style) -> list[Segment]:
-        console, plain = self.app.console, text.plain
-        if text.spans or "\n" in plain or (cells := cell_len(plain)) > width:
-            fitted = _fit(text, width, justify)
-            return [Segment(part.text, style + (part.style or NO_STYLE)) for part in fitted.render(console)]
-        padded = plain + " " * (width - cells) if justify == "left" else " " * (width - cells) + plain
-        return [Segment(padded, style + console.get_style(text.style, default=NO_STYLE) if text.style else style)]
+        return row_line(self._row(self._rows[place]), style, width, self.app.console)
 
     def _headings(self) -> Iterator[Part]:
         for column, width in self._widths():
             mark = self.marker[1] if column.key == self.marker[0] else ""
-            yield Text(column.label + mark), width, column.justify
+            yield column.label + mark, width, column.justify
 
     def _row(self, key: int) -> Iterator[Part]:
-        for column, width in self._widths():
+        for column, width in self._fitting:
             yield self._cell(key, column.key, width), width, column.justify
 
     def _widths(self) -> list[tuple[Column, int]]:
@@ -270,16 +248,3 @@ class RowTable(ScrollView, can_focus=True, inherit_bindings=False):
         y = place - self.scroll_offset.y + self._top
         if self._top <= y < self.size.height:
             self.refresh(Region(0, y, self.size.width, 1))
-
-
-def _fit(text: Text, width: int, justify: Justify) -> Text:
-    """A copy of exactly that many cells."""
-    fitted = text.copy()
-    fitted.truncate(width, overflow="ellipsis")
-    missing = width - fitted.cell_len
-    if missing > 0:
-        if justify == "left":
-            fitted.pad_right(missing)
-        else:
-            fitted.pad_left(missing)
-    return fitted
