@@ -26,9 +26,18 @@ def sparse(seed: int, density: float, shape: tuple[int, int] = (9, 13)) -> torch
     return torch.from_numpy(rng.normal(size=shape) * (rng.random(shape) < density))
 
 
-def test_inner_products_are_those_of_the_parts():
+def one_entry(row: int, col: int) -> torch.Tensor:
+    found = torch.zeros(9, 13, dtype=torch.float64)
+    found[row, col] = 2.0
+    return found
+
+
+@pytest.mark.parametrize(
+    "first", [sparse(4, 0.2), torch.zeros(9, 13, dtype=torch.float64), one_entry(0, 0)], ids=["many", "none", "one"]
+)
+def test_inner_products_are_those_of_the_parts(first):
     cores = [sparse(seed, 1.0) for seed in (1, 2, 3)]
-    pruned = [sparse(4, 0.2), sparse(5, 0.5), sparse(6, 0.4)]
+    pruned = [first, sparse(5, 0.5), sparse(6, 0.4)]
     table = component_table(cores, pruned, anchor=1)
     parts = [pruned[1].numpy()]
     for task in (0, 2):
@@ -51,6 +60,7 @@ def test_the_picture_shows_the_strongest_type_of_a_tile():
     assert small.tolist() == [[OverlapType.SAME_SIGN, 0, 0], [0, 0, OverlapType.DISJOINT]]
     assert type_picture(first, torch.zeros_like(first))[0, 0] == ONLY_ANCHOR
     assert type_picture(first[:0], second[:0]).shape == (0, 6)
+    assert type_picture(sparse(1, 0.1, (100, 200)), sparse(2, 0.1, (100, 200))).shape == (64, 128)
 
 
 def test_subspaces_at_a_chosen_angle():

@@ -12,7 +12,7 @@ from analysis.layer import LayerOptions, analyse_layer
 from analysis.pair import union_types
 from analysis.prune import energy_levels
 from analysis.what_if import PATTERNS, grid, what_if
-from tests.analysis.matrices import decaying, gaussian, with_spectrum
+from tests.analysis.matrices import decaying, gaussian, relative, with_spectrum
 from tests.reference import globa
 
 ETAS = (0.3, 0.7, 0.95, 1.0)
@@ -47,6 +47,17 @@ def test_every_grid_point_is_the_references_pruning_and_typing(rows, cols, seed)
         counts, energies = wanted(globa.prune(first.numpy(), one), globa.prune(second.numpy(), two))
         assert found.counts[i, j].tolist() == counts
         assert found.energies[i, j].tolist() == pytest.approx(energies, rel=1e-12, abs=1e-300)
+
+
+@pytest.mark.parametrize("chunk", [1, 7, 20])
+def test_entries_are_looked_at_in_parts_of_any_size(chunk, monkeypatch):
+    first, second = cores(9, 6, 1)
+    asked = first, second, energy_levels(first, ETAS), energy_levels(second, ETAS[1:]), ETAS, ETAS[1:]
+    whole = what_if(*asked)
+    monkeypatch.setattr("analysis.what_if._CHUNK", chunk)
+    parts = what_if(*asked)
+    assert torch.equal(parts.counts, whole.counts)
+    assert relative(parts.energies, whole.energies) <= 1e-14
 
 
 def test_the_own_thresholds_are_in_the_grid_and_give_the_patterns():
