@@ -83,7 +83,33 @@ def test_a_task_without_a_part_in_a_direction_has_no_quotient():
     found = cross_influences([images[0], none], "damped")
     assert found[1].flatten().tolist() == [0.0, 0.0]
     assert found[0, 1].item() == 0.0
-    assert merged_alignment(0 * one, [one, -one]).values.numel() == 0
+    nothing = merged_alignment(0 * one, [one, -one])
+    assert (nothing.values.numel(), nothing.share) == (0, 0.0)
+
+
+AXES = torch.eye(24, dtype=torch.float64)[:, :1], torch.eye(18, dtype=torch.float64)[:, :1]
+
+
+@pytest.mark.parametrize("acts", [True, False])
+@pytest.mark.parametrize("ratio", ["damped", "exact"])
+def test_a_divisor_vanishes_at_a_share_of_the_norm(ratio, acts):
+    """A task acts on a direction down to 1e-10 of its size; both quotients of the equation have their own divisor."""
+    share = 1e-8 if acts else 1e-12
+    there, here, other = (torch.zeros(24, 18, dtype=torch.float64) for _ in range(3))
+    there[1, 1], there[0, 0] = 1.0, share
+    here[0, 1], here[0, 0] = 1.0, share
+    other[0, 0] = 1.0
+    images = [direction_images(tau, *AXES) for tau in (there, here, other)]
+    found = cross_influences(images, ratio)
+    assert found[0, 0].item() == pytest.approx(1.0 if acts else 0.0)
+    assert found[1, 2].item() == pytest.approx(1 / share if acts else 0.0, rel=1e-9, abs=1e-11)
+
+
+def test_the_size_of_a_task_vector_is_its_norm():
+    product = Product(1e-3 * gaussian(24, 3, 1), gaussian(3, 18, 2))
+    dense = product.dense(torch.float64)
+    for tau in (product, dense):
+        assert direction_images(tau, *AXES).size == pytest.approx(float(dense.norm()), rel=1e-12)
 
 
 def test_factors_are_never_multiplied_out_and_say_the_same():

@@ -194,6 +194,8 @@ def test_accuracy_sees_what_is_wrong():
         bad = measure_accuracy(images_of(matrix), *spoilt)
         assert 3e-5 <= max(bad.residual, bad.orthogonality) <= 3e-3
         assert not bad.within(torch.float32)
+        assert bad == measure_accuracy(images_of(matrix), *spoilt), "the probes are the same every time"
+        assert measure_accuracy(images_of(matrix), *(part[..., :1] for part in spoilt)).residual >= 3e-6
     defect = measure_accuracy(images_of(matrix), left + noise, values, right.T).orthogonality
     exact = float(((left + noise).T @ (left + noise) - torch.eye(40)).norm()) / 40**0.5
     assert 0.5 * exact <= defect <= 2 * exact

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from analysis.layer import LayerOptions, analyse_layer
-from analysis.pair import union_types
+from analysis.pair import signed_products, union_types
 from analysis.prune import energy_levels
 from analysis.what_if import PATTERNS, grid, what_if
 from tests.analysis.matrices import decaying, gaussian, relative, with_spectrum
@@ -99,8 +99,14 @@ def test_union_of_several_is_their_support(task):
     assert [count for count, _ in found.values()] == counts[1:]
 
 
-def test_others_that_cancel_still_fill_an_entry():
+def test_products_with_entries_of_the_same_and_of_another_sign():
+    one, two = torch.tensor([[2.0, -3.0], [0.0, 1.0]]), torch.tensor([[0.25, 1.0], [5.0, -0.5]])
+    assert signed_products(one, two) == {"C1.D+": 0.5, "C1.D-": -3.5}
+
+
+@pytest.mark.parametrize("entry", [3.0, 0.5, -0.5])
+def test_others_that_cancel_still_fill_an_entry(entry):
     one = torch.tensor([[2.0, 0.0], [0.0, 0.0]], dtype=torch.float64)
-    own = torch.tensor([[3.0, 1.0], [1.0, -1.0]], dtype=torch.float64)
+    own = torch.tensor([[entry, 1.0], [1.0, -1.0]], dtype=torch.float64)
     found = union_types([one, -one, own], 2)
     assert {name: count for name, (count, _) in found.items()} == {"A": 1, "B": 1, "C": 1, "D+": 0, "D-": 1, "E": 0}
