@@ -47,6 +47,14 @@ def test_one_gram_matrix_alone_would_not_do():
     assert defect(gram_svd(matrix).right) <= 1e-9
 
 
+@pytest.mark.parametrize("scale", [1e-60, 1e60])
+def test_scale_does_not_matter(scale):
+    matrix = with_spectrum(12, 15, 10.0 ** -torch.linspace(0, 7, 12, dtype=torch.float64), 1)
+    one, other = gram_svd(matrix), gram_svd(scale * matrix)
+    assert relative(other.values / scale, one.values) <= 1e-14
+    assert other.right.shape == one.right.shape
+
+
 @pytest.mark.parametrize("shape", [(0, 0), (0, 5), (1, 1), (1, 5), (4, 0)])
 def test_empty_and_thin_matrices(shape):
     found = gram_svd(torch.ones(shape, dtype=torch.float64))
@@ -82,6 +90,19 @@ def test_chosen_angles_come_back(extra):
     assert max(defect(found.first), defect(found.second)) <= 1e-10
     again = principal_angles(mixed[1], mixed[0])
     assert torch.allclose(again.cosines, found.swapped().cosines, atol=1e-14)
+
+
+def test_spaces_that_must_meet_share_exactly_what_they_must():
+    """Of 5 and 6 directions among 8, three at least are common; those have no angle at all, the others do."""
+    found = principal_angles(orthonormal(8, 5, 1), orthonormal(8, 6, 2))
+    assert found.versines[:3].tolist() == [0.0] * 3
+    assert float(found.versines[3:].min()) > 1e-3
+
+
+def test_small_angles_come_from_every_row_of_a_large_layer():
+    axes = orthonormal(2500, 4, 1)
+    second = (axes[:, :2] + 1e-6 * axes[:, 2:]) / (1 + 1e-12) ** 0.5
+    assert principal_angles(axes[:, :2], second).versines.tolist() == pytest.approx([5e-13] * 2, rel=1e-6, abs=0.0)
 
 
 def test_completing_adds_the_orthogonal_complement_and_keeps_what_was_there():

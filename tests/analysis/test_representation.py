@@ -98,6 +98,9 @@ def test_bounds_and_what_they_decide():
     found = bounds(diameter=2.0, width=3, models=3)
     assert (found.low, found.high, found.high_of_group) == (1.0, pytest.approx(1.5), pytest.approx(4 / 3))
     assert (mergeable(found, 1.4), mergeable(found, 1.2), mergeable(found, 0.9)) == (True, None, False)
+    assert (mergeable(found, found.high_of_group), mergeable(found, found.low)) == (True, None), (
+        "the bounds belong to it"
+    )
     pair = bounds(2.0, 10, 2)
     assert pair.low == pair.high_of_group, "for two models nothing is left open"
 
@@ -143,6 +146,9 @@ def test_select_leaves_out_the_stranger_also_when_there_are_too_many_choices(mon
     greedy = select(similar, 6)
     assert exact.members == greedy.members == (0, 1, 2, 4, 5, 6)
     assert (exact.exact, greedy.exact) == (True, False)
+    assert greedy.worst == pytest.approx(exact.worst)
+    monkeypatch.setattr(representation, "MOST_CHOICES", 7)
+    assert select(similar, 6).exact, "7 choices of 6 models among 7"
 
 
 @pytest.mark.parametrize("count", [1, 4])
