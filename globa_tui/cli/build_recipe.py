@@ -5,10 +5,11 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from globa_tui.coefficients import RecipeError
+from globa_tui.coefficients import RecipeError, Target
 from globa_tui.diagnostics import UsageError
 from globa_tui.recipe import Recipe, parse_coef, parse_param_for
 from globa_tui.values import parse_numbers, parse_size
@@ -46,6 +47,7 @@ def recipe_of(sources: Sequence[str], words: MergeWords) -> Recipe:
     elif Path(sources[0]).suffix.lower() in (".yaml", ".yml"):
         recipe = read_recipe(Path(sources[0]))
     else:
+        _require_no_checkpoint(Path(sources[0]))
         recipe = Recipe(run=sources[0])
     if words.base is not None or words.fine_tuned:
         if recipe.run is None:
@@ -66,6 +68,12 @@ def recipe_of(sources: Sequence[str], words: MergeWords) -> Recipe:
     if words.vocab is not None:
         changes["vocab"] = words.vocab
     return dataclasses.replace(recipe, **changes)
+
+
+def _require_no_checkpoint(place: Path) -> None:
+    if place.suffix == ".safetensors" or (place / "config.json").is_file():
+        msg = f"{place}: is a checkpoint; name its fine-tunes too, as in globa-tui merge {place} FT1 FT2 -o OUT"
+        raise UsageError(msg)
 
 
 def read_recipe(path: Path) -> Recipe:
@@ -152,8 +160,23 @@ def refuse_unmatched(recipe: Recipe, layers: Sequence[Mapping[str, Any]]) -> Non
     RecipeError
         Naming the first such target, and the kinds there are.
     """
-    unmatched = recipe.unmatched(layers)
+    # What is tied to another tensor is merged with it, as that one is.
+    unmatched = recipe.unmatched(layer for layer in layers if layer.get("tied_to") is None)
     if unmatched:
-        kinds = sorted({str(layer["kind"]) for layer in layers if layer.get("role") == "matrix"})
-        msg = f"{unmatched[0]}: no layer is meant by that; the kinds are {', '.join(kinds)}"
+        msg = f"{unmatched[0]}: {_why_nothing(unmatched[0].target, layers)}"
         raise RecipeError(msg)
+
+
+def _why_nothing(target: Target, layers: Sequence[Mapping[str, Any]]) -> str:
+    """Why no layer belongs to a target, and what may be meant."""
+    names = [str(layer["name"]) for layer in layers]
+    tied = next((layer for layer in layers if target.matches(layer)), None)
+    if tied is not None:
+        return f"{tied['name']} is tied to {tied['tied_to']} and merged with it; set it there"
+    if f"{target.name}[0]" in names:
+        return f"{target.name} is a stack of matrices; name one of them, such as {target.name}[0], or its kind"
+    near = get_close_matches(target.name, names, 1, cutoff=0.8) if target.scope == "layer" else []
+    if near:
+        return f"there is no such layer; is {near[0]} meant?"
+    kinds = sorted({str(layer["kind"]) for layer in layers if layer.get("role") == "matrix"})
+    return f"no layer is meant by that; the kinds are {', '.join(kinds)}"

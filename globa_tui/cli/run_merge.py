@@ -70,10 +70,11 @@ def _say_check(report: CheckReport, *, quiet: bool) -> None:
         if item.state == "failed" or (item.state == "warning" and not quiet):
             say(f"check {item.state}: {item.name}: {item.message}")
     if not quiet and not report.failed:
-        passed = sum(item.state == "passed" for item in report.items)
+        states = [item.state for item in report.items]
+        skipped = f", {states.count('skipped')} skipped" if "skipped" in states else ""
         largest = report.largest(1)
         far = f"; farthest from the base: {largest[0][0]} ({largest[0][1].relative:.3f} of its norm)" if largest else ""
-        say(f"check: {passed} of {len(report.items)} passed, none failed{far}")
+        say(f"check: {states.count('passed')} of {len(states)} passed{skipped}, none failed{far}")
 
 
 def dry_run(recipe: Recipe, out: Path, choices: Mapping[str, Any], *, quiet: bool, as_json: bool) -> int:

@@ -257,6 +257,10 @@ BAD = [
     (("--method", "tsv-m", "--param", "rank_cut=maybe"), "rank_cut is 'maybe': it must be true or false"),
     (("--method", "dare-ties", "--param", "seed=-1"), "seed is -1: it must be a whole number in [0"),
     (("--method", "linear", "--param", "upp:weight=1"), "upp:weight=1: no layer is meant by that; the kinds are"),
+    (
+        ("--method", "linear", "--param", "layer model.layers.0.mlp.up_prj.weight:weight=1"),
+        "there is no such layer; is model.layers.0.mlp.up_proj.weight meant?",
+    ),
     (("--method", "linear", "--param", "mlp:weight"), "is not NAME=VALUE"),
     (("--method", "linear", "--param", "weight=1", "--param", "weight=2"), "--param: a parameter is given twice"),
     (("--param", "mlp:eta=0.5"), "parameters for parts of the model are for other methods; globa takes --coef"),
@@ -271,6 +275,23 @@ def test_mistakes_are_found_before_a_weight_is_read(tmp_path, words, said):
         assert result.code == ExitCode.USAGE
         assert said in result.err.splitlines()[-1]
     assert not (tmp_path / "out").exists()
+
+
+def test_parameters_for_what_is_merged_under_another_name_are_refused(tmp_path):
+    base = tensors() | {"model.layers.0.mlp.experts.up_proj": torch.ones(2, 8, 12)}
+    base["lm_head.weight"] = base["model.embed_tokens.weight"].clone()
+    paths = [str(single(tmp_path / name, base, {"tie_word_embeddings": True})) for name in ("base", "one", "two")]
+    for target, said in (
+        ("lm_head", "lm_head.weight is tied to model.embed_tokens.weight and merged with it; set it there"),
+        ("layer model.layers.0.mlp.experts.up_proj", "is a stack of matrices; name one of them, such as model.layers.0"),
+    ):
+        words = ("--method", "linear", "--param", f"{target}:weight=1,0", "-q")
+        result = call("merge", *paths, "-o", str(tmp_path / "out"), *words)
+        assert (result.code, said in result.err) == (ExitCode.USAGE, True)
+    words = ("--method", "linear", "--param", "layer model.layers.0.mlp.experts.up_proj[1]:weight=1,0", "-q")
+    assert call("merge", *paths, "-o", str(tmp_path / "out"), *words).code == 0
+    alone = call("merge", paths[0], "-o", str(tmp_path / "again"), "--method", "linear")
+    assert (alone.code, "base: is a checkpoint; name its fine-tunes too" in alone.err) == (ExitCode.USAGE, True)
 
 
 def test_slerp_of_three_is_refused_by_number(tmp_path):
