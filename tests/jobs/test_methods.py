@@ -283,7 +283,7 @@ def test_parameters_for_what_is_merged_under_another_name_are_refused(tmp_path):
     paths = [str(single(tmp_path / name, base, {"tie_word_embeddings": True})) for name in ("base", "one", "two")]
     for target, said in (
         ("lm_head", "lm_head.weight is tied to model.embed_tokens.weight and merged with it; set it there"),
-        ("layer model.layers.0.mlp.experts.up_proj", "is a stack of matrices; name one of them, such as model.layers.0"),
+        ("layer model.layers.0.mlp.experts.up_proj", "is a stack of matrices; name one of them, such as model"),
     ):
         words = ("--method", "linear", "--param", f"{target}:weight=1,0", "-q")
         result = call("merge", *paths, "-o", str(tmp_path / "out"), *words)
