@@ -152,7 +152,6 @@ class AlignMergeB(MergeMethod):
         mine = {parameter.name: parameter for parameter in (*OWN, self._base_method())}
         below = base.complete(shared, tasks)
         values = {name: one.read(given.get(name, below.get(name, one.default))) for name, one in mine.items()}
-        values["base_method"] = base.name
         if tasks is not None and values["task"] > tasks:
             msg = f"task is {values['task']}: there are {tasks} fine-tunes; 0 means all"
             raise OptionsError(msg)

@@ -1,8 +1,10 @@
 """What a merge method says of itself is what it does: which tensors it takes apart, and what it looks at first."""
 
 import re
+import sys
 from typing import get_args
 
+import numpy as np
 import pytest
 import torch
 
@@ -65,6 +67,41 @@ def test_a_method_on_top_looks_first_at_what_its_base_looks_at(base):
 def told(found: object) -> str:
     """What an object holds, without the places in memory of what that holds."""
     return re.sub(r" at 0x[0-9a-f]+", "", str(vars(found)))
+
+
+def test_a_method_on_top_knows_what_its_base_knows():
+    method = merge_method("alignmerge_b")
+    assert set(method.known({"base_method": "ties"})) >= {"density", "trim", "alpha", "task", "base_method"}
+    assert "density" not in method.known({})
+    assert method.known({"base_method": "iso_c"})["embeddings"].default == "average"
+    assert method.complete({"base_method": "iso_c"})["rank_cut"] is True
+    assert method.complete({"base_method": "iso_c", "variant": "paper"})["rank_cut"] is False
+    with pytest.raises(OptionsError, match="weight has 3 values for 2"):
+        method.complete({"weight": (1.0, 2.0, 3.0)}, 2)
+
+
+@pytest.mark.parametrize("name", ["alignmerge_b", "alignmerge_o", "iso_cts"])
+def test_directions_are_looked_at_in_parts(name, monkeypatch):
+    whole = merge_method(name).merge(TAUS, {})
+    for module in ("alignmerge_b", "triplets"):
+        monkeypatch.setattr(sys.modules[f"analysis.merge.{module}"], "DIRECTIONS", 2)
+    assert relative(merge_method(name).merge(TAUS, {}), whole) <= 1e-12
+
+
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+def test_equal_and_opposite_tasks_have_a_result(sign):
+    """Axes that are equal to the last bit leave no residual, and what cancels has no size."""
+    tau = torch.diag(torch.tensor([6.0, 5.0, 4.0, 3.0, 2.0, 1.0], dtype=torch.float64))
+    found = merge_method("alignmerge_o").merge([tau, sign * tau], {})
+    assert bool(found.isfinite().all())
+    assert (float(found.norm()) > 1.0) == (sign > 0)
+
+
+def test_a_direction_in_which_tasks_undo_each_other_is_dropped():
+    """In the first direction ξ̃ is the mean of 1 − 1/4 and 1 − 4, in the second both push alike and ξ̃ is 2."""
+    one, two = (torch.diag(torch.tensor(values, dtype=torch.float64)) for values in ((2.0, 1.0), (-0.5, 1.0)))
+    found = merge_method("alignmerge_b").merge([one, two], {})
+    assert found.numpy() == pytest.approx(np.diag([0.0, 1.0]), abs=1e-12)
 
 
 def test_two_bases_in_one_merge_may_not_look_at_the_whole_model():
