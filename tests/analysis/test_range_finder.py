@@ -78,6 +78,13 @@ def test_a_spectrum_that_is_not_whole_says_so():
     assert (whole.method, whole.spectrum_complete, whole.known_total) == ("gram", True, None)
 
 
+@pytest.mark.parametrize("scale", [1e-25, 1e25])
+def test_squares_that_leave_the_range_of_float32_do_not_matter(scale):
+    plain, scaled = (truncated_svd((size * noisy((300, 420))).float(), 0.99) for size in (1.0, scale))
+    assert (scaled.method, scaled.rank, scaled.spectrum_complete) == ("range", plain.rank, False)
+    assert relative(scaled.singular_values / scale, plain.singular_values) <= 1e-6
+
+
 @pytest.mark.parametrize("energy", [0.99, 1.0])
 def test_an_exactly_low_rank_has_a_whole_spectrum_with_zeros(energy):
     values = decaying(12, 0.5)
