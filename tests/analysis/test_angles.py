@@ -93,10 +93,13 @@ def test_chosen_angles_come_back(extra):
 
 
 def test_spaces_that_must_meet_share_exactly_what_they_must():
-    """Of 5 and 6 directions among 8, three at least are common; those have no angle at all, the others do."""
-    found = principal_angles(orthonormal(8, 5, 1), orthonormal(8, 6, 2))
+    """Of 5 and 6 directions among 8 three at least are common and have no angle; here a fourth has nearly none."""
+    axes = orthonormal(8, 8, 1)
+    close = math.cos(1e-6) * axes[:, 3:4] + math.sin(1e-6) * axes[:, 5:6]
+    second = torch.cat([axes[:, :3], close, axes[:, 6:]], dim=1) @ orthonormal(6, 6, 2)
+    found = principal_angles(axes[:, :5] @ orthonormal(5, 5, 3), second)
     assert found.versines[:3].tolist() == [0.0] * 3
-    assert float(found.versines[3:].min()) > 1e-3
+    assert found.versines[3:].tolist() == pytest.approx([5e-13, 1.0], rel=1e-4, abs=0.0)
 
 
 def test_small_angles_come_from_every_row_of_a_large_layer():
