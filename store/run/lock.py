@@ -144,13 +144,26 @@ class RunLock:
             return
         holder = _parse(data)
         if holder is None:
-            # Just being made, or its maker died in between.
-            if time.time() - written < _UNFINISHED_SECONDS:
-                time.sleep(0.25)
+            if not self._stays_unfinished(data, written):
                 return
         elif not holder.is_dead:
             raise RunBusyError(_busy(self._path, holder))
         self._move_away(data)
+
+    def _stays_unfinished(self, data: bytes, written: float) -> bool:
+        """Whether a lock that nobody can read is just being made, or its maker died in between.
+
+        Told by its age, and by waiting where the clock of the disk is ahead of ours.
+        """
+        end = time.monotonic() + _UNFINISHED_SECONDS
+        while time.time() - written < _UNFINISHED_SECONDS and time.monotonic() < end:
+            time.sleep(0.25)
+            try:
+                if _read(self._path) != data or self._path.stat().st_mtime != written:
+                    return False
+            except OSError:
+                return False
+        return True
 
     def _move_away(self, expected: bytes) -> None:
         """Remove the lock with this content; one that another process made meanwhile is put back."""

@@ -106,6 +106,22 @@ def test_a_lock_that_was_never_finished_is_taken_over_when_old(tmp_path: Path, c
     RunLock(tmp_path).release()
 
 
+@pytest.mark.parametrize("ahead", [0.0, 3600.0])
+def test_a_lock_whose_maker_was_killed_just_now_is_taken_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ahead: float
+) -> None:
+    """After as long as making one could take, also where the clock of the disk is ahead."""
+    path, now = tmp_path / "lock", [time.time()]
+    path.write_bytes(b'{"pid": 1')
+    os.utime(path, (now[0] + ahead, now[0] + ahead))
+    monkeypatch.setattr(time, "time", lambda: now[0])
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(time, "sleep", lambda seconds: now.append(now.pop() + seconds))
+    begun = now[0]
+    RunLock(tmp_path).release()
+    assert 4.9 <= now[0] - begun <= 6
+
+
 def test_a_lock_that_is_just_being_written_is_waited_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, other: subprocess.Popen[bytes]
 ) -> None:

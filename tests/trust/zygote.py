@@ -55,13 +55,18 @@ def start(request: dict[str, Any]) -> int | None:
 
 
 def wait(pid: int, seconds: float) -> int | None:
-    """The code a child left with, negative for a signal; None when it still runs after so long."""
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
+    """The code a child left with, negative for a signal; None when it still runs after so long.
+
+    Time in which this process, and so probably that one, was stopped or starved is not counted.
+    """
+    last = time.monotonic()
+    while seconds > 0:
         found, status = os.waitpid(pid, os.WNOHANG)
         if found:
             return os.waitstatus_to_exitcode(status)
         time.sleep(0.003)
+        now = time.monotonic()
+        seconds, last = seconds - min(now - last, 0.1), now
     return None
 
 
