@@ -62,6 +62,8 @@ class RunFollower:
         self._records: list[dict[str, Any]] = []
         self._slice = FIRST
         """Seconds for which the next look at a large run reads on."""
+        self._pending: set[int] = set()
+        """Where layers stand that are still to be analysed."""
         self._places: dict[int, int] = {}
         """Where in these lists a layer stands, by its index."""
         self._previewed = False
@@ -92,6 +94,7 @@ class RunFollower:
         return (
             self._run is not None
             and not self.reading
+            and not self._pending
             and all(record["status"] in ("done", "skipped") for record in self._records)
         )
 
@@ -113,7 +116,7 @@ class RunFollower:
         if self._run is None or self.reading or self._looking or not self._changed:
             return False
         waited = self._next_findings is None or time.monotonic() > self._next_findings
-        return waited or all(record["status"] != "pending" for record in self._records)
+        return waited or not self._pending
 
     def findings(self) -> Iterator[FindingsRead | None]:
         """Look for findings in the records of now, a rule at each step."""
@@ -194,6 +197,7 @@ class RunFollower:
             self._hidden = read_hidden(self.path)
             portion.add(range(len(self._raw)), self._raw, hidden=self._hidden)
             self._records = portion.records
+            self._pending = {place for place, each in enumerate(self._records) if each["status"] == "pending"}
         self._changed = True
         self._etas, self._behind = None, []
         return RunOpened(
@@ -228,7 +232,14 @@ class RunFollower:
             places, [self._raw[place] for place in places], [self._records[place] for place in places], self._hidden
         )
         for place, record in zip(places, portion.records[first:], strict=True):
-            self._records[place] = record
+            self._take(place, record)
+
+    def _take(self, place: int, record: dict[str, Any]) -> None:
+        self._records[place] = record
+        if record["status"] == "pending":
+            self._pending.add(place)
+        else:
+            self._pending.discard(place)
 
     @contextmanager
     def _collector_held(self) -> Iterator[None]:
@@ -256,7 +267,8 @@ class RunFollower:
             if place is None:  # the manifest is another one; the next look opens it
                 continue
             self._raw[place] = self._run.record(index)
-            changed[place] = self._records[place] = self._shown(place)
+            changed[place] = self._shown(place)
+            self._take(place, changed[place])
         if changed:
             self._changed = True
             yield RecordsChanged(changed)
