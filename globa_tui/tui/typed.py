@@ -11,6 +11,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from textual import events
 from textual.app import App
 from textual.dom import DOMNode
 from textual.events import Event
@@ -72,5 +73,6 @@ class TypedKeys:
 async def _caught_up(pump: MessagePump) -> None:
     """Wait until a message pump has dealt with all that it was sent so far."""
     done = asyncio.Event()
-    if pump.call_later(done.set):
+    # As `call_later` does, which looks at the signature of what it calls each time.
+    if pump.post_message(events.Callback(done.set)):
         await done.wait()

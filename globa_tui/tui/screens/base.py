@@ -9,8 +9,9 @@ from rich.text import Text
 from textual import events
 from textual.app import ComposeResult
 from textual.containers import Vertical
-from textual.geometry import Size
+from textual.geometry import Region, Size
 from textual.screen import Screen
+from textual.strip import Strip
 from textual.widgets import Static
 
 from globa_tui.tui.about import ABOUT
@@ -107,6 +108,10 @@ class InspectScreen(Screen[None]):
         if size != self._laid_out:
             self._laid_out = size
             super()._screen_resized(size)
+
+    def render_lines(self, crop: Region) -> list[Strip]:
+        """Draw what lies below all widgets: one empty line like the other, so one of them is made."""
+        return super().render_lines(Region(crop.x, crop.y, crop.width, 1)) * crop.height
 
     def _watch__pointer_shape(self, pointer_shape: PointerShape) -> None:
         # A screen that is built ahead sends nothing to the terminal, not even the shape of the pointer.

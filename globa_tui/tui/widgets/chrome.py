@@ -51,8 +51,14 @@ class TabsLine(Line):
 class KeysLine(Line):
     """The most useful keys of the screen."""
 
+    _named: tuple[Sequence[Scope], Keymap] | None = None
+    """What is shown."""
+
     def show_keys(self, scopes: Sequence[Scope], keymap: Keymap = NO_KEYMAP) -> None:
         """Name the footer keys of these scopes, as the user has them."""
+        if (scopes, keymap) == self._named:
+            return
+        self._named = scopes, keymap
         text = Text(" ", no_wrap=True)
         for shown, key in hints(scopes, keymap):
             owner = {"global": "app", "list": "focused", "grid": "focused"}.get(scope_of(key), "screen")
