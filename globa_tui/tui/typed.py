@@ -8,7 +8,8 @@ old one. Here the next key waits until the one before it has been dealt with.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from textual import events
@@ -17,6 +18,8 @@ from textual.dom import DOMNode
 from textual.events import Event
 from textual.message_pump import MessagePump
 
+HELD = 0.05
+"""Seconds for which the paint waits at most for all that the key changes."""
 WITHIN = 1.0
 """Seconds after which the next key goes out whatever the one before it still does."""
 ROUNDS = 6
@@ -46,12 +49,28 @@ class TypedKeys:
         """Deliver, until the app ends."""
         while True:
             event = await self._waiting.get()
-            await self._deliver(event)
-            try:
-                async with asyncio.timeout(WITHIN):
-                    await self._settled()
-            except TimeoutError:
-                continue
+            with ExitStack() as painting:
+                if self._waiting.empty():
+                    painting.enter_context(self._held())
+                await self._deliver(event)
+                settled = await self._settled_within(HELD)
+            if not settled:
+                await self._settled_within(WITHIN)
+
+    @contextmanager
+    def _held(self) -> Iterator[None]:
+        """Hold the paint: what a key changes here and there becomes one frame, not one now and one 16 ms later."""
+        with self._app.batch_update():
+            yield
+        self._app.screen.check_idle()
+
+    async def _settled_within(self, seconds: float) -> bool:
+        try:
+            async with asyncio.timeout(seconds):
+                await self._settled()
+        except TimeoutError:
+            return False
+        return True
 
     async def _settled(self) -> None:
         """Wait until nothing that the key set going changes the screen or the focus any more."""
