@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from analysis.components import ONLY_ANCHOR, component_table, type_picture
+from analysis.core import core_matrix
 from analysis.decompose import truncated_svd
 from analysis.errors import AnalysisError, NotFiniteError, OptionsError
 from analysis.merge import METHODS, merge_method
@@ -47,6 +48,12 @@ def test_inner_products_are_those_of_the_parts(first):
     assert [part.count for part in table.components] == [np.count_nonzero(part) for part in parts]
     assert [part.energy for part in table.components] == pytest.approx([float((part**2).sum()) for part in parts])
     assert table.task_energy == pytest.approx([float(core.square().sum()) for core in cores])
+
+
+@pytest.mark.parametrize("chunk", [1, 3, 100])
+def test_a_core_matrix_is_its_equation_in_any_chunking(chunk):
+    left, values, right = gaussian(8, 5, 1), decaying(5), gaussian(7, 5, 2)
+    assert relative(core_matrix(left, values, right, chunk), left @ torch.diag(values) @ right.T) <= 1e-14
 
 
 def test_the_picture_shows_the_strongest_type_of_a_tile():
