@@ -10,10 +10,10 @@ from globa_tui.diagnostics import printable
 from globa_tui.tui.messages import TextWritten
 
 if TYPE_CHECKING:
-    from globa_tui.tui.app import InspectApp
+    from globa_tui.tui.run_app import RunApp
 
 
-def ask_place(app: InspectApp, question: str, name: str, text: Callable[[Path], str]) -> None:
+def ask_place(app: RunApp, question: str, name: str, text: Callable[[Path], str]) -> None:
     """Ask for a file and have `text` written to it; that is called in the disk thread, with the file's path."""
     from globa_tui.tui.screens.ask import AskScreen
 
@@ -25,7 +25,7 @@ def ask_place(app: InspectApp, question: str, name: str, text: Callable[[Path], 
     app.push_screen(AskScreen(question, name, check_place), write)
 
 
-def tell_written(app: InspectApp, answer: TextWritten) -> None:
+def tell_written(app: RunApp, answer: TextWritten) -> None:
     """Say where it is; where another file is, ask whether to replace that."""
     from globa_tui.tui.screens.confirm import ConfirmScreen
 

@@ -66,6 +66,7 @@ class InspectScreen(Screen[None]):
 
     def on_screen_resume(self, event: events.ScreenResume) -> None:
         """Catch up with everything that changed while another screen was in front."""
+        self.come_to_front()
         # Computing all styles anew costs more than drawing, and only another theme changes them.
         event.refresh_styles = self._theme != self.app.theme
         self._theme = self.app.theme
@@ -140,6 +141,9 @@ class InspectScreen(Screen[None]):
     def tabs_right(self) -> Text:
         """What stands at the right end of the tabs."""
         return Text()
+
+    def come_to_front(self) -> None:
+        """Ask for what only this screen shows, before it catches up with the rest."""
 
     def show_all(self) -> None:
         """Show everything anew: a run was opened, or the screen comes to the front."""

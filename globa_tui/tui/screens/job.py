@@ -45,7 +45,7 @@ class JobScreen(InspectScreen):
         yield Pane("Last finished", id="finished")
         yield Pane("Log", id="log")
 
-    def on_screen_resume(self) -> None:  # type: ignore[override]
+    def come_to_front(self) -> None:
         """Follow a log while the screen is in front, that of the merge while one runs."""
         if self.inspect.jobs["merge"].active:
             self._log_kind = "merge"

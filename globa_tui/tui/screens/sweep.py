@@ -58,7 +58,7 @@ class SweepScreen(InspectScreen):
         if self.is_current:
             self.inspect.disk.read_sweep()
 
-    def on_screen_resume(self) -> None:  # type: ignore[override]
+    def come_to_front(self) -> None:
         """Look for news at once."""
         self._look()
 
