@@ -443,3 +443,16 @@ async def test_palette_finds_actions_and_layers(whole_run: Path) -> None:
         await press(pilot, "down", "enter")
         await pilot.pause(0.3)
         assert "model.layers.2.mlp.up_proj.weight" in screen_text(app)
+
+
+async def test_sorting_shows_the_largest_where_no_row_was_chosen(whole_run: Path) -> None:
+    async with opened(whole_run) as (app, pilot):
+        await press(pilot, "3", "s")
+        table = app.screen.query_one(RowTable)
+        assert table.at_top
+        first = app.model.number("overlap", table.rows[0])
+        assert first == max(value for value in app.model.numbers("overlap") if value is not None)
+        await press(pilot, "j", "j")
+        chosen = table.key
+        await press(pilot, "s")
+        assert table.key == chosen

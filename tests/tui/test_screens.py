@@ -191,10 +191,22 @@ async def test_complete_merge_shows_its_output(whole_run: Path) -> None:
 @pytest.mark.parametrize("size", [(60, 15), (79, 23), (200, 60)])
 async def test_other_sizes_are_usable(partial_run: Path, size: tuple[int, int]) -> None:
     async with opened(partial_run, size) as (_, pilot):
-        for key, expected in (("1", "Compared"), ("2", "q_proj"), ("3", "Layer"), ("4", "Coef"), ("5", "Analysis")):
+        for key, expected in (("1", "Stands out"), ("2", "q_proj"), ("3", "Layer"), ("4", "Coef"), ("5", "Analysis")):
             text = await press(pilot, key)
             assert expected in text, text
             assert "needs 60x15" not in text
+
+
+async def test_the_smallest_screen_shows_results_and_says_what_it_hides(partial_run: Path) -> None:
+    async with opened(partial_run, (60, 15)) as (_, pilot):
+        text = await press(pilot, "1")
+        assert "Compared" not in text
+        assert "E  " in text
+        assert "largest subspace overlap" in text
+        assert "! about the fit: f" in text
+        assert "lm_head.weight not in ft2" in await press(pilot, "f", "end")
+        text = await press(pilot, "escape", "4")
+        assert all(word in text for word in ("kept 1", "kept 2", "cos 2", "opened", "now"))
 
 
 @pytest.mark.parametrize("size", [(59, 24), (80, 14), (20, 5), (1, 1)])

@@ -116,7 +116,7 @@ class JobScreen(InspectScreen):
             text.append(f"\npid {view.pid} on {view.host}" if view.host else f"\npid {view.pid}", STYLES["dim"])
         if view.message:
             text.append(f"\n{view.message}", "" if view.state == "complete" else STYLES["bad"])
-        if view.output:
+        if view.output and view.output not in view.message:
             text.append(f"\n-> {view.output}", STYLES["good"])
         hint = "M on the recipe screen starts one." if view.kind == "merge" else EXPLAINED.get(view.state, "")
         if view.state == "none" or view.kind == "analyze":

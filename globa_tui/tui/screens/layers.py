@@ -229,9 +229,12 @@ class LayersScreen(InspectScreen):
         self.inspect.open_layer(event.key)
 
     def _sort_by(self, key: str) -> None:
+        at_top = self.table.at_top
         self._sort_key, self._descending = key, True
         self._show_columns()
         self._show_order()
+        if at_top:
+            self.table.action_edge(-1)
 
     def _apply_filter(self, text: str) -> None:
         """Take a filter; one that cannot be read leaves the last one in place and says what is wrong."""

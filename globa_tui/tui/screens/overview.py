@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, ClassVar
 
+from rich.cells import cell_len
 from rich.text import Text
 from textual import on
 from textual.app import ComposeResult
@@ -20,12 +21,15 @@ from globa_tui.tui.screens.base import InspectScreen
 from globa_tui.tui.screens.reading import ReadingScreen
 from globa_tui.tui.status import EXPLAINED, STYLES
 from globa_tui.tui.widgets.pane import Pane
+from globa_tui.tui.widgets.row_line import Cell
 from globa_tui.tui.widgets.row_table import Column, RowTable
-from globa_tui.tui.words import bar, count, name_text, place
+from globa_tui.tui.words import bar, count, fit_label, name_text, place
 
 if TYPE_CHECKING:
     from globa_tui.findings import Finding
 
+ROOMY = 20
+"""Lines from which on all parts have room."""
 SEVERITY = {"error": ("✖", "bad"), "warning": ("!", "warn"), "info": ("·", "dim")}
 
 
@@ -54,7 +58,9 @@ class OverviewScreen(InspectScreen):
 
     def show_all(self) -> None:
         self.query_one("#facts", Pane).show(self._facts())
-        self.query_one("#findings", Pane).show(self._findings())
+        findings = self.query_one("#findings", Pane)
+        findings.show(self._findings())
+        findings.set_class(findings.plain.startswith("✔"), "-fits")
         self.query_one("#standouts", RowTable).set_columns(
             [Column("value", "", 7), Column("what", "", 28, "left"), Column("name", "", 0, "left")]
         )
@@ -62,6 +68,7 @@ class OverviewScreen(InspectScreen):
         self._show_words()
 
     def show_records(self, changed: Collection[int]) -> None:
+        self.set_class(self._results_only, "-results-only")
         self.query_one("#totals", Pane).show(self._totals())
         self._standouts = self._find_standouts()
         table = self.query_one("#standouts", RowTable)
@@ -84,10 +91,13 @@ class OverviewScreen(InspectScreen):
         if found is None:
             self.notify("The layers are still being looked through.")
             return
-        if not found:
+        if not found and not self._hidden_warnings:
             self.notify("Nothing stands out yet." if self.inspect.header_job.active else "Nothing stands out.")
             return
-        self.app.push_screen(ReadingScreen("What stands out, in words", findings_text(found)))
+        text = findings_text(found)
+        if self._hidden_warnings:
+            text = Text.assemble(text, "\n\n", ("Fit", "bold"), "\n", self._findings())
+        self.app.push_screen(ReadingScreen("What stands out, in words", text))
 
     def action_hidden(self) -> None:
         """Read the distances of hidden states."""
@@ -185,7 +195,20 @@ class OverviewScreen(InspectScreen):
         others = "the other fine-tunes" if model.tasks > 2 else f"fine-tune {3 - model.anchor}"
         so_far = " read so far" if model.reading else ""
         text.append(f"of {others}, {counts.done} of {counts.total} layers{so_far}", STYLES["dim"])
+        if self._hidden_warnings:
+            text.append("  ! about the fit: f", STYLES["warn"])
         return text
+
+    @property
+    def _results_only(self) -> bool:
+        """Whether there are results, and no room for what was compared beside them."""
+        return self.size.height < ROOMY and self.inspect.model.counts.done > 0
+
+    @property
+    def _hidden_warnings(self) -> bool:
+        """Whether something is to be said about the fit, and there is no room for it."""
+        found = self.inspect.model.manifest.get("findings") or ()
+        return self._results_only and any(each["severity"] == "warning" for each in found)
 
     def _find_standouts(self) -> list[tuple[str, str, int]]:
         found: list[tuple[str, str, int]] = []
@@ -199,13 +222,14 @@ class OverviewScreen(InspectScreen):
                 found.append((metric.format(value) + unit, words, index))
         return found
 
-    def _cell(self, key: int, column: str, width: int) -> Text:
+    def _cell(self, key: int, column: str, width: int) -> Cell:
         value, words, index = self._standouts[key]
         if column == "value":
             return Text(value, STYLES["bad"] if value == "!!" else "bold")
         if column == "what":
             return Text(words)
-        return name_text(self.inspect.model.records[index]["name"])
+        name = printable(self.inspect.model.records[index]["name"])
+        return name if cell_len(name) <= width else fit_label(self.inspect.model.labels[index], width)
 
 
 def findings_text(found: Sequence[Finding], *, explained: bool = True) -> Text:

@@ -26,6 +26,9 @@ from globa_tui.tui.widgets.row_table import RowTable
 from globa_tui.tui.words import several
 from globa_tui.tui.writing import ask_place, check_place
 
+ROOMY = 20
+"""Lines from which on every number of the effect has a line of its own."""
+
 
 class RecipeScreen(Targeting, InspectScreen):
     """Edits the recipe; every change is kept beside the run and can be undone."""
@@ -209,6 +212,8 @@ class RecipeScreen(Targeting, InspectScreen):
         saved, now = index.coefficients(editor.saved), index.coefficients(editor.recipe)
         columns = [table.estimate(saved), table.estimate(now), table.estimate(as_array(dict.fromkeys(PATTERNS, 1.0)))]
         covered = f"{table.layers} of {model.counts.total} layers"
+        if self.size.height < ROOMY:
+            return _short_effect(covered, columns)
         text = Text()
         text.append(f"{covered:<27}{'opened':>9}{'now':>9}{'all at 1':>10}\n", STYLES["dim"])
         for name, values in _effect_rows(columns, model.tasks):
@@ -221,6 +226,17 @@ class RecipeScreen(Targeting, InspectScreen):
             parts, layers = len(editor.recipe.overrides), len(model.own_layers(editor.recipe))
             text.append(f"\n{several(parts, 'override')}, for {several(layers, 'layer')}.", STYLES["warn"])
         return text
+
+
+def _short_effect(covered: str, columns: list[Effect]) -> Text:
+    """The same numbers in a line for each choice, where there is no room for one each."""
+    tasks = range(len(columns[0].kept))
+    heads = ["|dW|", *(f"kept {task + 1}" for task in tasks), *(f"cos {task + 1}" for task in tasks)]
+    text = Text(f"{covered:<18}" + "".join(f"{head:>8}" for head in heads), STYLES["dim"], no_wrap=True)
+    for name, effect, style in zip(("opened", "now", "all at 1"), columns, ("dim", "bold", ""), strict=True):
+        values = [_number(effect.update_norm), *map(_share, effect.kept), *map(_number, effect.cosine)]
+        text.append(f"\n{name:<18}" + "".join(f"{value:>8}" for value in values), style)
+    return text
 
 
 def _effect_rows(columns: list[Effect], tasks: int) -> list[tuple[str, list[str]]]:

@@ -75,6 +75,7 @@ class SweepScreen(InspectScreen):
     def _show(self) -> None:
         found, head = self._found, self.query_one("#sweep-head", Pane)
         table = self.query_one("#trials", RowTable)
+        self.query_one("#sweep-body").display = self.query_one("#candidate").display = found is not None
         if found is None:
             head.show(Text(_NOTHING.format(run=printable(self.inspect.model.path)), STYLES["dim"]))
             table.set_rows([])

@@ -89,6 +89,11 @@ class RowTable(ScrollView, can_focus=True, inherit_bindings=False):
         return self._rows[self._cursor] if self._rows else None
 
     @property
+    def at_top(self) -> bool:
+        """Whether the cursor stands on the first row, where nobody chose one."""
+        return self._cursor == 0
+
+    @property
     def rows(self) -> Sequence[int]:
         """Keys of the rows, in order."""
         return self._rows
