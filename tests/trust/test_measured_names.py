@@ -7,12 +7,10 @@ import json
 import re
 import shutil
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 from hypothesis import given
 
 from analysis.merge import METHODS
@@ -40,14 +38,6 @@ pytestmark = [pytest.mark.timeout(3000), pytest.mark.xdist_group("running")]
 
 ALL = "".join(HOSTILE)
 FOLDER, TASK = ("".join(part).replace("/", "\u2044") for part in (HOSTILE[:12], HOSTILE[:2] + HOSTILE[12:]))
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")
