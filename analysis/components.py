@@ -4,11 +4,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float, Int64, Integer, UInt8
+from jaxtyping import Bool, Float, Int64, Integer, UInt8
 from torch import Tensor
 
 from analysis.overlap import OVERLAP_TYPES, entry_types
 
+_CHUNK = 1 << 18
+"""Entries that are looked at at a time: few enough that what is known of them stays small beside a layer."""
 ONLY_ANCHOR = 7
 """Code of a picture's cell where only the anchor's matrix has entries."""
 
@@ -39,14 +41,14 @@ class ComponentTable:
 
 
 def component_table(
-    cores: Sequence[Float[Tensor, "rows cols"]], pruned: Sequence[Float[Tensor, "rows cols"]], anchor: int
+    cores: Sequence[Float[Tensor, "rows cols"]], kept: Sequence[Bool[Tensor, "rows cols"]], anchor: int
 ) -> ComponentTable:
     """Split the pruned matrices into parts and measure them.
 
     Parameters
     ----------
-    cores, pruned
-        Ĉ_i and C̃_i of every task.
+    cores, kept
+        Ĉ_i of every task, and which of its entries C̃_i keeps.
     anchor
         Index (from 0) of the task whose C̃ plays C̃_1.
 
@@ -56,28 +58,41 @@ def component_table(
 
     Notes
     -----
-    A few passes over the non-zero entries of each pair of tasks, O(T² nnz); one scan of every C̃ to find them.
+    A few passes over the non-zero entries of each pair of tasks, O(T² nnz), and one scan of every C̃ to find them. By
+    rows: what is known of an entry takes several times the memory of the entry itself.
 
     References
     ----------
     GLOBA, equations 15–17; appendix, equations 25–33.
     """
-    order = [anchor, *(i for i in range(len(pruned)) if i != anchor)]
-    entries = [_entries(pruned, i, anchor) for i in range(len(pruned))]
-    labels = [
-        (i, "C1") if i == anchor else (i, kind.label) for i in order for kind in OVERLAP_TYPES[: entries[i].parts]
-    ]
-    counts = torch.cat([torch.bincount(entries[i].codes, minlength=entries[i].parts) for i in order])
-    gram = _gram(pruned, [entries[i] for i in order])
+    order = [anchor, *(i for i in range(len(cores)) if i != anchor)]
+    labels = [(task, label) for task in order for label in _labels(task, anchor)]
+    counts = torch.zeros(len(labels), dtype=torch.int64, device=cores[0].device)
+    gram = cores[0].new_zeros(len(labels), len(labels), dtype=torch.float64)
+    cross = gram.new_zeros(len(labels), len(cores))
+    column = (kept[anchor] & (cores[anchor] != 0)).any(dim=0, keepdim=True)
+    step = max(_CHUNK // max(cores[0].shape[1], 1), 1)
+    for rows in (slice(start, start + step) for start in range(0, cores[0].shape[0], step)):
+        some = [core[rows] for core in cores]
+        pruned = [torch.where(mask[rows], core, 0.0) for mask, core in zip(kept, some, strict=True)]
+        entries = [_entries(pruned, task, anchor, column) for task in order]
+        counts += torch.cat([torch.bincount(part.codes, minlength=part.parts) for part in entries])
+        gram += _gram(pruned, entries)
+        cross += torch.cat([_cross(some, part) for part in entries])
     return ComponentTable(
         components=tuple(
             Component(pattern, task, int(counts[row]), float(gram[row, row]))
             for row, (task, pattern) in enumerate(labels)
         ),
         gram=gram,
-        cross=torch.cat([_cross(cores, entries[i]) for i in order]),
+        cross=cross,
         task_energy=tuple(float(core.flatten() @ core.flatten()) for core in cores),
     )
+
+
+def _labels(task: int, anchor: int) -> list[str]:
+    """The parts of a task: the anchor is one, every other task six."""
+    return ["C1"] if task == anchor else [kind.label for kind in OVERLAP_TYPES]
 
 
 @dataclass(frozen=True)
@@ -95,13 +110,15 @@ class _Entries:
         return _sums(self.codes, self.values.square(), self.parts)
 
 
-def _entries(pruned: Sequence[Float[Tensor, "rows cols"]], task: int, anchor: int) -> _Entries:
-    """Find the entries of a task: the anchor is one part, every other task six."""
+def _entries(
+    pruned: Sequence[Float[Tensor, "rows cols"]], task: int, anchor: int, column: Bool[Tensor, "1 cols"]
+) -> _Entries:
+    """Find the entries of a task; `column` says which columns the anchor's whole matrix uses."""
     places = torch.nonzero(pruned[task].flatten()).flatten()
     values = pruned[task].flatten()[places]
     if task == anchor:
         return _Entries(task, 1, places, values, torch.zeros_like(places))
-    codes = entry_types(pruned[anchor], pruned[task], places).long() - 1
+    codes = entry_types(pruned[anchor], pruned[task], places, column).long() - 1
     return _Entries(task, len(OVERLAP_TYPES), places, values, codes)
 
 

@@ -9,7 +9,7 @@ def core_matrix(
     left: Float[Tensor, "left_rank k"],
     singular_values: Float[Tensor, " k"],
     right: Float[Tensor, "right_rank k"],
-    chunk: int = 1024,
+    chunk: int = 256,
 ) -> Float[Tensor, "left_rank right_rank"]:
     """Compute ``Ĉ_i = U_gᵀ τ_i V_g`` of the truncated task vector, as ``(U_gᵀU_i) Σ_i (V_gᵀV_i)ᵀ``.
 

@@ -26,7 +26,7 @@ from analysis.errors import AnalysisError, OptionsError
 from analysis.merged_alignment import MergedAlignment, alignment_of_products, starting_directions, sum_alignment
 from analysis.pair import PairAnalysis, signed_products, union_types
 from analysis.product import Product, require_shape, truncated_svd_of_product
-from analysis.prune import energy_levels, kept_at, prune_in_place
+from analysis.prune import energy_levels, prune_in_place
 from analysis.subspaces import SubspaceOverlap, subspace_overlap
 from analysis.task_vector import frobenius_norm, task_vector
 from analysis.what_if import ETAS, grid, what_if
@@ -176,7 +176,7 @@ def _side(
     bases: list[Float[Tensor, "dim _"]], values: list[Float[Tensor, " _"]], options: LayerOptions
 ) -> tuple[Float[Tensor, "dim rank"], list[Float[Tensor, "rank _"]]]:
     """The global basis of one side, and the tasks' coordinates in it."""
-    found = _basis(bases, values, options, None)
+    found = _basis(bases, values, options, [None])
     return found.vectors, list(found.coordinates)
 
 
@@ -266,13 +266,14 @@ def _relate(
     options: LayerOptions,
 ) -> LayerAnalysis:
     """From decomposed task vectors to basis, interaction matrices, types and subspace overlaps."""
+    base_norm = frobenius_norm(base.to(options.dtype))
     values = [svd.singular_values for svd in svds]
     lefts, rights = [svd.left for svd in svds], [svd.right for svd in svds]
     angles = [_angles(rights, options), _angles(lefts, options)]
     overlaps = {pair: _overlap(svds, pair, angles) for pair in conflicts}
     # Taken off the lists one by one: at full rank angles and coordinates are larger than everything else together.
-    left = _basis(lefts, values, options, angles.pop())
-    right = _basis(rights, values, options, angles.pop())
+    left = _basis(lefts, values, options, angles)
+    right = _basis(rights, values, options, angles)
     cluster_energy = left.cluster_energy(values), right.cluster_energy(values)
     left_parts, right_parts = list(left.coordinates), list(right.coordinates)
     left, right = replace(left, coordinates=()), replace(right, coordinates=())
@@ -283,21 +284,21 @@ def _relate(
         (one, two): what_if(cores[one], cores[two], levels[one], levels[two], grids[one], grids[two])
         for one, two in overlaps
     }
-    pruned = tuple(
-        kept_at(core, level, etas.index(eta))
-        for core, level, etas, eta in zip(cores, levels, grids, options.eta, strict=True)
-    )
+    kept = [level <= etas.index(eta) for level, etas, eta in zip(levels, grids, options.eta, strict=True)]
     del levels
+    parts = component_table(cores, kept, options.anchor)
+    pruned = tuple(core.masked_fill_(~mask, 0.0) for core, mask in zip(cores, kept, strict=True))
+    del cores, kept
     return LayerAnalysis(
         shape=(base.shape[0], base.shape[1]),
-        base_norm=frobenius_norm(base.to(options.dtype)),
+        base_norm=base_norm,
         task_norms=norms,
         svds=svds,
         left=left,
         right=right,
         cluster_energy=cluster_energy,
         pruned=pruned,
-        parts=component_table(cores, pruned, options.anchor),
+        parts=parts,
         pairs=tuple(
             PairAnalysis(
                 one,
@@ -334,10 +335,11 @@ def _basis(
     bases: list[Float[Tensor, "dim _"]],
     values: list[Float[Tensor, " _"]],
     options: LayerOptions,
-    angles: PrincipalAngles | None,
+    angles: list[PrincipalAngles | None],
 ) -> SideBasis:
+    """The basis of one side, whose angles are the last of the list and leave it."""
     if options.basis == "anchored":
         return anchored_basis(bases, values, options.anchor)
     if options.basis == "lapack":
         return lapack_basis(bases, values, options.basis_energy)
-    return canonical_basis(bases, values, options.basis_energy, angles)
+    return canonical_basis(bases, values, options.basis_energy, angles.pop())

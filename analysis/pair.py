@@ -13,6 +13,9 @@ from analysis.overlap import OVERLAP_TYPES, entry_types
 from analysis.subspaces import SubspaceOverlap
 from analysis.what_if import PATTERNS, WhatIf
 
+_CHUNK = 1 << 20
+"""Entries that are multiplied at a time."""
+
 
 @dataclass(frozen=True)
 class PairAnalysis:
@@ -41,9 +44,12 @@ class PairAnalysis:
 
 def signed_products(anchor: Float[Tensor, "rows cols"], other: Float[Tensor, "rows cols"]) -> dict[str, float]:
     """Compute ``⟨C̃_1, D+⟩`` and ``⟨C̃_1, D−⟩``: the sums of the positive and of the negative products of entries."""
-    products = anchor * other
-    positive = float(products.clamp(min=0).sum())
-    return {"C1.D+": positive, "C1.D-": float(products.sum()) - positive}
+    positive = negative = 0.0
+    for one, two in zip(torch.split(anchor.flatten(), _CHUNK), torch.split(other.flatten(), _CHUNK), strict=True):
+        products = one * two
+        positive += float(products.clamp(min=0).sum())
+        negative += float(products.clamp_(max=0).sum())
+    return {"C1.D+": positive, "C1.D-": negative}
 
 
 def union_types(pruned: Sequence[Float[Tensor, "rows cols"]], task: int) -> dict[str, tuple[int, float]]:

@@ -54,13 +54,6 @@ def prune_in_place(core: Float[Tensor, "rows cols"], eta: float, rounding: float
     return core.masked_fill_(energy_levels(core, (eta,), rounding) > 0, 0.0)
 
 
-def kept_at(
-    core: Float[Tensor, "rows cols"], levels: UInt8[Tensor, "rows cols"], number: int
-) -> Float[Tensor, "rows cols"]:
-    """C̃_i at the threshold of this number, from the levels of `energy_levels`."""
-    return torch.where(levels <= number, core, 0.0)
-
-
 def energy_levels(
     core: Float[Tensor, "rows cols"], etas: Sequence[float], rounding: float = 0.0
 ) -> UInt8[Tensor, "rows cols"]:

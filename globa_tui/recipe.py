@@ -166,8 +166,8 @@ class Recipe:
         return dataclasses.replace(self, overrides=(*self.overrides, override))
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, as they stand in the YAML."""
-        return {
+        """Plain values, as they stand in the YAML; coefficients at their defaults only where the method uses them."""
+        values: dict[str, Any] = {
             "format": FORMAT,
             "run": self.run,
             "run_hash": self.run_hash,
@@ -186,6 +186,9 @@ class Recipe:
             "chat_template": self.chat_template,
             "vocab": self.vocab,
         }
+        if self.method != "globa" and self.coefficients == merge_preset(DEFAULT_PRESET).coefficients:
+            del values["coefficients"]
+        return values
 
     def to_yaml(self) -> str:
         """The recipe as YAML, which `from_yaml` reads back to an equal recipe."""

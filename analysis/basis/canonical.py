@@ -57,6 +57,7 @@ def canonical_basis(
     """
     dtype = bases[0].dtype
     strengths, coordinates = _coordinates(bases, angles)
+    del angles
     smallest = _smallest_strength(dtype, len(bases))
     rank = kept_rank(strengths, energy, smallest)
     resolved = int((strengths > smallest).sum())
@@ -105,7 +106,8 @@ def _two_task_coordinates(
         torch.mul(vectors[:pairs], (strong * 0.5**0.5)[:, None], out=block[:pairs])
         # Only the larger of the two has any.
         block[pairs : vectors.shape[0]] = vectors[pairs:]
-        block[pairs + alone :] = vectors[:pairs].flip(0)[:weak_rows] * (weak * sign * 0.5**0.5)[:weak_rows, None]
+        weakest = vectors[pairs - weak_rows : pairs].flip(0)
+        torch.mul(weakest, (weak * sign * 0.5**0.5)[:weak_rows, None], out=block[pairs + alone :])
         blocks.append(block)
     return torch.cat([strong, strong.new_ones(alone), weak]), blocks
 

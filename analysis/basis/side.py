@@ -9,6 +9,9 @@ from torch import Tensor
 
 from analysis.spectrum import smallest_rank_reaching
 
+_CHUNK = 512
+"""Rows or columns that are looked at at a time."""
+
 
 @dataclass(frozen=True)
 class SideBasis:
@@ -34,8 +37,9 @@ class SideBasis:
         """Energy of the tasks, ``Σ_i ‖Q_cᵀ U_i Σ_i‖_F²``, in the clustered columns Q_c."""
         total = 0.0
         for coordinates, values in zip(self.coordinates, singular_values, strict=True):
-            inside = coordinates[self.clustered].double() * values.double()
-            total += float(inside.square().sum())
+            rows = zip(torch.split(coordinates, _CHUNK), torch.split(self.clustered, _CHUNK), strict=True)
+            for some, clustered in rows:
+                total += float((some[clustered].double() * values.double()).square_().sum())
         return total
 
 
@@ -76,5 +80,6 @@ def positive_signs(vectors: Float[Tensor, "dim rank"]) -> Float[Tensor, " rank"]
     """Signs (±1) that make the entry of largest magnitude of every column positive; the first one where two tie."""
     if vectors.numel() == 0:
         return vectors.new_ones(vectors.shape[1])
-    largest = vectors.gather(0, vectors.abs().argmax(dim=0, keepdim=True))[0]
+    some = torch.split(vectors, _CHUNK, dim=1)
+    largest = torch.cat([part.gather(0, part.abs().argmax(dim=0, keepdim=True))[0] for part in some])
     return torch.where(largest < 0, -1.0, 1.0).to(vectors.dtype)

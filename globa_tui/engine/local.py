@@ -84,7 +84,7 @@ class LocalEngine:
             devices *= min(self._threads, MOST_SHARING)
         each = max(1, self._threads // len(devices))
         workers = [LocalWorker(work, device, each, self._warn) for device in devices]
-        return Pipeline(workers, batches, memory, starting)
+        return Pipeline(workers, batches, memory, starting, in_step=len(workers) == 1)
 
 
 class LocalWorker(Generic[Result]):

@@ -62,6 +62,10 @@ class Memory:
         """A result was written, or is none of ours any more."""
         self.change(lambda: self._count(0, -result))
 
+    def all_written(self) -> bool:
+        """Whether no result waits."""
+        return self._results == 0
+
     def stop(self) -> None:
         """End all waiting."""
         self.change(lambda: setattr(self, "stopped", True))

@@ -57,6 +57,9 @@ class Pipeline(Generic[Result]):
         Bounds what is held at a time.
     starting
         Called in a computing thread before each batch; it may wait, and raise.
+    in_step
+        Whether a batch of several tasks is handed over before the next one is computed. Small tasks are mostly
+        Python, whose threads hold each other up: side by side both stages take half as long again.
 
     Notes
     -----
@@ -69,8 +72,10 @@ class Pipeline(Generic[Result]):
         batches: Iterable[Batch],
         memory: Memory,
         starting: Callable[[Batch], None],
+        *,
+        in_step: bool = False,
     ) -> None:
-        self.memory, self.starting = memory, starting
+        self.memory, self.starting, self.in_step = memory, starting, in_step
         self.done: queue.SimpleQueue[tuple[Batch, list[Result]] | BaseException | None] = queue.SimpleQueue()
         self._batches, self._turn = iter(batches), threading.Lock()
         self._lines = [_Line(self, worker) for worker in workers]
@@ -191,3 +196,5 @@ class _Line(Generic[Result]):
         self._breakable = False
         self._memory.computed(working, sum(result.nbytes for result in results))
         self._pipeline.done.put((batch, results))
+        if self._pipeline.in_step and len(batch) > 1:
+            self._memory.wait(self._memory.all_written)

@@ -10,7 +10,8 @@ from analysis.relatedness import relatedness
 from store.checkpoints import Index, Layer, TensorReader
 
 SAMPLED_TENSORS = 8
-SAMPLED_VALUES = 1 << 22
+SAMPLED_VALUES = 1 << 19
+"""Values of each of them, at most; all are widened to float64 and held at once."""
 LEAST_COSINE = 0.5
 LARGEST_CHANGE = 1.0
 

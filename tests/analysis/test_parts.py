@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from analysis import components
 from analysis.components import ONLY_ANCHOR, component_table, type_picture
 from analysis.core import core_matrix
 from analysis.decompose import truncated_svd
@@ -36,10 +37,13 @@ def one_entry(row: int, col: int) -> torch.Tensor:
 @pytest.mark.parametrize(
     "first", [sparse(4, 0.2), torch.zeros(9, 13, dtype=torch.float64), one_entry(0, 0)], ids=["many", "none", "one"]
 )
-def test_inner_products_are_those_of_the_parts(first):
+@pytest.mark.parametrize("chunk", [1 << 18, 30, 1])
+def test_inner_products_are_those_of_the_parts(first, chunk, monkeypatch):
+    monkeypatch.setattr(components, "_CHUNK", chunk)
     cores = [sparse(seed, 1.0) for seed in (1, 2, 3)]
-    pruned = [first, sparse(5, 0.5), sparse(6, 0.4)]
-    table = component_table(cores, pruned, anchor=1)
+    kept = [matrix != 0 for matrix in (first, sparse(5, 0.5), sparse(6, 0.4))]
+    pruned = [core * mask for core, mask in zip(cores, kept, strict=True)]
+    table = component_table(cores, kept, anchor=1)
     parts = [pruned[1].numpy()]
     for task in (0, 2):
         parts += list(globa.types(pruned[1].numpy(), pruned[task].numpy()).values())

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from analysis import overlap, prune
 from analysis.errors import OptionsError
 from analysis.overlap import OVERLAP_TYPES, OverlapType, overlap_types, overlap_types_by_rows
-from analysis.prune import energy_levels, kept_at, prune_to_energy
+from analysis.prune import energy_levels, prune_to_energy
 from tests.reference import globa
 
 
@@ -75,14 +75,14 @@ def test_selection_keeps_the_entries_that_sorting_keeps(name):
         core = squares.sqrt().view(150, 140)
         levels = energy_levels(core, ETAS)
         for number, eta in enumerate(ETAS):
-            np.testing.assert_array_equal(kept_at(core, levels, number), prune_to_energy(core, eta))
+            np.testing.assert_array_equal(torch.where(levels <= number, core, 0.0), prune_to_energy(core, eta))
 
 
 def test_levels_are_the_references_prunings():
     core = matrix(12, 17, 3)
     levels = energy_levels(core, ETAS[1:])
     for number, eta in enumerate(ETAS[1:]):
-        np.testing.assert_array_equal(kept_at(core, levels, number).numpy(), globa.prune(core.numpy(), eta))
+        np.testing.assert_array_equal(torch.where(levels <= number, core, 0.0).numpy(), globa.prune(core.numpy(), eta))
 
 
 def test_selection_breaks_ties_in_row_major_order():
