@@ -42,14 +42,20 @@ class ArrayWriter:
         dims: tuple[str, ...],
     ) -> int:
         """Write one array, which may be a dataset of another file, and its attributes; return its checksum."""
-        kind = self._kind(values.dtype.newbyteorder("<"))
-        dataset = self._dataset(group, name, kind, values.shape)
-        checksum = _fill(dataset, values, kind)
+        dataset, checksum = self.values(group, name, values)
         self._attribute(dataset, b"unit", self._as_text(unit))
         self._attribute(dataset, b"description", self._as_text(description))
         self._attribute(dataset, b"dims", self._as_text(dims))
         self._attribute(dataset, b"crc32", np.array(checksum, dtype=np.uint32))
         return checksum
+
+    def values(
+        self, group: h5py.Group, name: str, values: np.ndarray[Any, Any] | h5py.Dataset
+    ) -> tuple[h5py.h5d.DatasetID, int]:
+        """Write the numbers of an array alone; return them with their checksum."""
+        kind = self._kind(values.dtype.newbyteorder("<"))
+        dataset = self._dataset(group, name, kind, values.shape)
+        return dataset, _fill(dataset, values, kind)
 
     def text(self, group: h5py.Group, name: str, data: bytes) -> None:
         """Write UTF-8 text as one fixed-length string."""

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 Record = dict[str, Any]
 
 RECORD = "record"
+ABOUT = "about"
+"""Text that says what the arrays of a layer are, in the place of their attributes; in files of several layers."""
 _COUNT = "arrays"
 VOLATILE = frozenset({"seconds", "file", "stored"})
 """Keys of a record that are not kept in the layer file, so that the same analysis gives the same bytes."""
@@ -58,7 +60,9 @@ class Array:
     """A name for each axis."""
 
 
-def write_layer_file(path: Path, items: Sequence[tuple[Record, Mapping[str, Array]]]) -> os.stat_result:
+def write_layer_file(
+    path: Path, items: Sequence[tuple[Record, Mapping[str, Array]]]
+) -> tuple[os.stat_result, list[bytes]]:
     """Write layers into one new file, which appears whole and on the disk, or not at all.
 
     Parameters
@@ -72,6 +76,8 @@ def write_layer_file(path: Path, items: Sequence[tuple[Record, Mapping[str, Arra
     -------
     os.stat_result
         Of the file.
+    list of bytes
+        The records as JSON, as the file has them.
 
     Raises
     ------
@@ -85,35 +91,47 @@ def write_layer_file(path: Path, items: Sequence[tuple[Record, Mapping[str, Arra
     with files.StagedFile(path) as staged:
         if needed <= _SMALL:
             with h5py.File(path.name, "w", driver="core", backing_store=False) as file:
-                _write_layers(file, items)
+                texts = _write_layers(file, items)
                 file.flush()
                 staged.write(file.id.get_file_image())
         else:
             with h5py.File(staged, "w") as file:
-                _write_layers(file, items)
-        return staged.publish()
+                texts = _write_layers(file, items)
+        return staged.publish(), texts
 
 
-def _write_layers(file: h5py.File, items: Sequence[tuple[Record, Mapping[str, Array]]]) -> None:
+def _write_layers(file: h5py.File, items: Sequence[tuple[Record, Mapping[str, Array]]]) -> list[bytes]:
     from store.run.array_writer import ArrayWriter
 
     file.attrs["format"] = FORMAT
     layers, writer = file.create_group(LAYERS), ArrayWriter()
-    for record, arrays in items:
-        write_layer(writer, layers, record, arrays)
+    return [_write_layer(writer, layers, record, arrays, alone=len(items) == 1) for record, arrays in items]
 
 
-def write_layer(writer: ArrayWriter, layers: h5py.Group, record: Record, arrays: Mapping[str, Array]) -> None:
-    """Write one layer as a group below `layers`."""
+def _write_layer(
+    writer: ArrayWriter, layers: h5py.Group, record: Record, arrays: Mapping[str, Array], *, alone: bool
+) -> bytes:
+    """Write one layer as a group below `layers`; its record as JSON.
+
+    Four attributes take as long as a small array itself: layers that share a file have one text in their place.
+    """
     group = layers.create_group(group_name(record["index"]))
-    kept = {key: value for key, value in record.items() if key not in VOLATILE}
-    writer.text(group, RECORD, dump_record(kept))
+    text = dump_record({key: value for key, value in record.items() if key not in VOLATILE})
+    writer.text(group, RECORD, text)
     writer.count(group, _COUNT, len(arrays))
+    about: dict[str, _About] = {}
     for name, array in arrays.items():
-        if name.split("/")[0] == RECORD:
+        if name.split("/")[0] in {RECORD, ABOUT}:
             msg = f"{record['name']}: an array cannot be called {name!r}"
             raise ValueError(msg)
-        writer.array(group, name, _numbers(name, array), array.unit, array.description, array.dims)
+        values = _numbers(name, array)
+        if alone:
+            writer.array(group, name, values, array.unit, array.description, array.dims)
+        else:
+            about[name] = writer.values(group, name, values)[1], array.unit, array.description, array.dims
+    if not alone:
+        writer.text(group, ABOUT, dump_json(about))
+    return text
 
 
 def _numbers(name: str, array: Array) -> np.ndarray[Any, Any]:
@@ -167,10 +185,39 @@ def open_file(path: Path, *, follow: bool = False) -> Iterator[h5py.File]:
         raise RunDamagedError(msg) from error
 
 
-def _checksum(dataset: h5py.Dataset) -> int:
-    found = _plain_int(dataset.attrs.get("crc32"))
-    if not isinstance(found, int):
-        raise _damaged(cast("h5py.Group", dataset.parent), str(dataset.name), "has no checksum")
+_About = tuple[int, str, str, tuple[str, ...]]
+"""Checksum, unit, description and names of the axes of an array."""
+
+
+def read_about(group: h5py.Group) -> dict[str, _About] | None:
+    """Read what the arrays of a layer are; None where they have attributes instead.
+
+    Raises
+    ------
+    RunDamagedError
+        It is not readable.
+    """
+    if group.get(ABOUT, getlink=True) is None:
+        return None
+    try:
+        found = json.loads(read_text(group, ABOUT))
+        return {
+            str(name): (int(crc), str(unit), str(description), tuple(map(str, dims)))
+            for name, (crc, unit, description, dims) in found.items()
+        }
+    except (ValueError, TypeError, AttributeError, RecursionError) as error:
+        raise _damaged(group, ABOUT, "not what is said of arrays") from error
+
+
+def _about(group: h5py.Group, name: str, dataset: h5py.Dataset, about: Mapping[str, _About] | None) -> _About:
+    """What is known of one array."""
+    given: dict[str, Any] = dict(dataset.attrs)
+    found = about.get(name) if about is not None else None
+    if found is None and isinstance(crc := _plain_int(given.get("crc32")), int):
+        dims = tuple(str(axis) for axis in given.get("dims", ()))
+        found = crc, str(given.get("unit", "")), str(given.get("description", "")), dims
+    if found is None:
+        raise _damaged(group, name, "has no checksum")
     return found
 
 
@@ -225,7 +272,7 @@ def array_names(group: h5py.Group) -> list[str]:
     found: list[str] = []
 
     def visit(name: str, node: object) -> None:
-        if isinstance(node, h5py.Dataset) and name != RECORD:
+        if isinstance(node, h5py.Dataset) and name not in {RECORD, ABOUT}:
             found.append(name)
 
     group.visititems(visit)
@@ -235,8 +282,8 @@ def array_names(group: h5py.Group) -> list[str]:
     return sorted(found)
 
 
-def read_array(group: h5py.Group, name: str) -> np.ndarray[Any, Any]:
-    """Read one array and compare its checksum.
+def read_array(group: h5py.Group, name: str, about: Mapping[str, _About] | None = None) -> np.ndarray[Any, Any]:
+    """Read one array and compare its checksum; `about` is what `read_about` says of the group, if that was read.
 
     Raises
     ------
@@ -252,7 +299,7 @@ def read_array(group: h5py.Group, name: str) -> np.ndarray[Any, Any]:
 
         values = np.asarray(values)
     checksum = zlib.crc32(values.data.cast("B") if values.size else b"")
-    if checksum != _checksum(dataset):
+    if checksum != _about(group, name, dataset, about or read_about(group))[0]:
         raise _damaged(group, name, "the checksum differs")
     return values
 
@@ -263,12 +310,11 @@ def copy_layer(writer: ArrayWriter, source: h5py.Group, layers: h5py.Group) -> N
     writer.text(target, RECORD, read_text(source, RECORD))
     names = array_names(source)
     writer.count(target, _COUNT, len(names))
+    about = read_about(source)
     for name in names:
         before = _dataset(source, name)
-        about: dict[str, Any] = dict(before.attrs)
-        dims = tuple(str(axis) for axis in about["dims"])
-        written = writer.array(target, name, before, str(about["unit"]), str(about["description"]), dims)
-        if written != _checksum(before):
+        checksum, unit, description, dims = _about(source, name, before, about)
+        if writer.array(target, name, before, unit, description, dims) != checksum:
             raise _damaged(source, name, "the checksum differs")
 
 
@@ -297,8 +343,9 @@ def valid_layers(path: Path, indices: Iterable[int] | None = None, *, through: b
             with contextlib.suppress(RunDamagedError, ValueError, OSError, RuntimeError, KeyError):
                 record = read_record(layers, int(name))
                 group = layer_group(layers, int(name))
+                about = read_about(group) if through else None
                 for array in array_names(group) if through else ():
-                    read_array(group, array)
+                    read_array(group, array, about)
                 valid[record["index"]] = record
     return valid
 

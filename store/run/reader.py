@@ -195,7 +195,9 @@ class Run:
             if missing:
                 msg = f"{self.path}: {self._name(index)} has no {missing[0]!r}; analyse again, keeping it (--factors)"
                 raise RunIncompleteError(msg)
-            return {name: layer_files.read_array(group, name) for name in (present if wanted is None else wanted)}
+            about = layer_files.read_about(group)
+            chosen = present if wanted is None else wanted
+            return {name: layer_files.read_array(group, name, about) for name in chosen}
 
         return self._read(index, read)
 

@@ -68,7 +68,9 @@ def read_states(folder: Path, index: int) -> tuple[Record, dict[str, np.ndarray[
                 layers = layer_files.layers_of(file)
                 group = layer_files.layer_group(layers, index)
                 record = layer_files.read_record(layers, index)
-                return record, {name: layer_files.read_array(group, name) for name in layer_files.array_names(group)}
+                about = layer_files.read_about(group)
+                names = layer_files.array_names(group)
+                return record, {name: layer_files.read_array(group, name, about) for name in names}
     return None
 
 

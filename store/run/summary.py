@@ -39,6 +39,11 @@ def dump_record(record: Record) -> bytes:
     return json.dumps(_plain(record), separators=(",", ":"), ensure_ascii=True, allow_nan=False).encode()
 
 
+def extended(text: bytes, more: Record) -> bytes:
+    """A record that was written already, with more keys at its end."""
+    return text[:-1] + b"," + dump_record(more)[1:] if more else text
+
+
 def _plain(value: object) -> object:
     """Numbers, texts, lists and dictionaries of Python; numbers and arrays of NumPy become such."""
     if isinstance(value, float):

@@ -13,7 +13,7 @@ from typing import Any
 from store import files
 from store.errors import RunDamagedError
 from store.run import manifest as manifests
-from store.run.layer_file import Array, valid_layers, write_layer_file
+from store.run.layer_file import VOLATILE, Array, valid_layers, write_layer_file
 from store.run.layout import (
     JOBS,
     LAYERS,
@@ -27,7 +27,7 @@ from store.run.layout import (
 )
 from store.run.lock import RunLock
 from store.run.manifest import Manifest
-from store.run.summary import STATUSES, Record, dump_record, head, latest_lines, parse_record
+from store.run.summary import STATUSES, Record, dump_record, extended, head, latest_lines, parse_record
 
 _JOB_FILES_SECONDS = 60.0
 
@@ -150,8 +150,10 @@ class RunWriter:
         first = checked[0][0]
         name = f"{LAYERS}/{layer_file_name(first['index'], first['name'])}"
         self._lock.require()
-        status = write_layer_file(self.path / name, checked)
-        self._append([_stored(record, name, status) for record, _ in checked])
+        status, texts = write_layer_file(self.path / name, checked)
+        records = [_stored(record, name, status) for record, _ in checked]
+        volatile = ({key: record[key] for key in sorted(record.keys() & VOLATILE)} for record in records)
+        self._append(records, [extended(text, more) for text, more in zip(texts, volatile, strict=True)])
 
     def write_record(self, record: Mapping[str, Any]) -> None:
         """Keep the record of a layer that has no arrays, being `failed` or `skipped`. See `write_layer`."""
@@ -162,7 +164,7 @@ class RunWriter:
         checked = [self._checked(record, STATUSES - {"done"}) for record in records]
         if checked:
             self._lock.require()
-            self._append(checked)
+            self._append(checked, [dump_record(record) for record in checked])
 
     def _checked(self, record: Mapping[str, Any], statuses: frozenset[str] | set[str]) -> Record:
         index, name, status = record.get("index"), record.get("name"), record.get("status")
@@ -172,8 +174,8 @@ class RunWriter:
             raise ValueError(msg)
         return dict(record)
 
-    def _append(self, records: list[Record]) -> None:
-        self._summary.append(b"".join(dump_record(record) + b"\n" for record in records))
+    def _append(self, records: list[Record], lines: list[bytes]) -> None:
+        self._summary.append(b"".join(line + b"\n" for line in lines))
         for record in records:
             self.records[record["index"]] = head(record)
             if record["status"] == "failed":

@@ -1,9 +1,11 @@
 """Layer files: what goes in comes out, the same bytes each time, and a stranger's file is not believed."""
 
+import json
 import os
 import subprocess
 import sys
 import time
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,7 +18,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as st_np
 
 from store.errors import RunDamagedError, RunForeignError
-from store.run import Array, array_writer, layer_file
+from store.run import FORMAT, Array, array_writer, layer_file
 from store.run.array_writer import ArrayWriter
 from store.run.layer_file import array_names, layer_group, layers_of, open_file, read_array, read_record, valid_layers
 from tests.store.run_samples import arrays, assert_layer, record
@@ -74,19 +76,18 @@ def test_a_file_made_in_memory_and_one_made_on_the_disk_hold_the_same(
 ) -> None:
     """Small and large layers take different ways to the disk; a reader sees the same text, numbers and attributes."""
     monkeypatch.setattr(layer_file, "_SMALL", 0)
-    on_disk = write(tmp_path / "disk.h5", 2)
+    on_disk = write(tmp_path / "disk.h5")
     monkeypatch.setattr(layer_file, "_SMALL", 1 << 24)
-    in_memory = write(tmp_path / "memory.h5", 2)
+    in_memory = write(tmp_path / "memory.h5")
     for path in (on_disk, in_memory):
         with h5py.File(path, "r") as file:
-            about = file["layers/00000001/spectrum/1"].attrs
+            about = file["layers/00000000/spectrum/1"].attrs
             assert list(about) == ["crc32", "description", "dims", "unit"]
             assert (about["unit"], about["description"]) == ("1", "singular values of task vector 1")
             assert list(about["dims"]) == ["rank"]
-        for index in range(2):
-            assert_layer(read(path, index), index)
+        assert_layer(read(path), 0)
     with open_file(on_disk) as one, open_file(in_memory) as two:
-        assert read_record(layers_of(one), 1) == read_record(layers_of(two), 1)
+        assert read_record(layers_of(one), 0) == read_record(layers_of(two), 0)
 
 
 def test_other_byte_orders_and_truth_values_are_written_plainly(tmp_path: Path) -> None:
@@ -110,6 +111,7 @@ def test_other_byte_orders_and_truth_values_are_written_plainly(tmp_path: Path) 
         ("a", Array(np.zeros(3, dtype=complex), "1", "x", ("n",))),
         ("record", Array(np.zeros(3), "1", "x", ("n",))),
         ("record/x", Array(np.zeros(3), "1", "x", ("n",))),
+        ("about", Array(np.zeros(3), "1", "x", ("n",))),
     ],
 )
 def test_what_a_reader_would_not_understand_is_not_written(tmp_path: Path, name: str, array: Array) -> None:
@@ -143,7 +145,37 @@ def test_every_array_says_what_it_is(tmp_path: Path) -> None:
         assert dataset.attrs["unit"] == "1"
         assert dataset.attrs["description"] == "left common basis"
         assert list(dataset.attrs["dims"]) == ["rows", "directions"]
-        assert file.attrs["format"] == 1
+        assert file.attrs["format"] == FORMAT
+
+
+def test_layers_that_share_a_file_say_it_in_a_text(tmp_path: Path) -> None:
+    with h5py.File(write(tmp_path / "x.h5", 2), "r") as file:
+        group = file["layers/00000001"]
+        assert not group["basis/left"].attrs
+        crc = zlib.crc32(group["basis/left"][()].tobytes())
+        assert json.loads(group["about"][()])["basis/left"] == [crc, "1", "left common basis", ["rows", "directions"]]
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        (b"{" * 1000, "not what is said of arrays"),
+        (b"[" * 100_000, "not what is said of arrays"),
+        (b"[]", "not what is said of arrays"),
+        (b'{"spectrum/1": 5}', "not what is said of arrays"),
+        (b'{"spectrum/1": [null, "", "", []]}', "not what is said of arrays"),
+        (b"{}", "has no checksum"),
+        (b'{"spectrum/1": [1, "", "", []]}', "the checksum differs"),
+    ],
+)
+def test_a_strange_text_about_arrays_is_refused(tmp_path: Path, text: bytes, reason: str) -> None:
+    path = write(tmp_path / "x.h5", 2)
+    with h5py.File(path, "a") as file:
+        del file["layers/00000000/about"]
+        ArrayWriter().text(file["layers/00000000"], "about", text)
+    with pytest.raises(RunDamagedError, match=rf"x\.h5: /layers/00000000/\S+: {reason}"):
+        read_some(path)
+    assert sorted(valid_layers(path)) == [1]
 
 
 # A stranger's files.
@@ -301,7 +333,7 @@ def test_a_damaged_file_is_named(tmp_path: Path, damage: str) -> None:
 def test_a_newer_layer_file_says_update(tmp_path: Path) -> None:
     path = write(tmp_path / "x.h5")
     with h5py.File(path, "a") as file:
-        file.attrs["format"] = 2
+        file.attrs["format"] = FORMAT + 1
     with pytest.raises(RunForeignError, match="update globa-tui"):
         read(path)
 

@@ -13,7 +13,7 @@ import pytest
 
 from store import files
 from store.errors import DiskFullError, OutputExistsError, RunDamagedError, RunForeignError, RunIncompleteError
-from store.run import Run, RunWriter, pack
+from store.run import FORMAT, Run, RunWriter, pack
 from tests.store.run_samples import arrays, assert_layer, manifest, record, write
 
 ROOT = Path(__file__).parents[2]
@@ -134,7 +134,7 @@ def test_an_interrupt_leaves_no_half_of_a_file(tmp_path: Path) -> None:
 def test_a_newer_packed_file_says_update(tmp_path: Path) -> None:
     packed = pack(mixed(tmp_path / "run"), tmp_path / "out.h5")
     with h5py.File(packed, "a") as file:
-        file.attrs["format"] = 2
+        file.attrs["format"] = FORMAT + 1
     with pytest.raises(RunForeignError, match=r"out\.h5: written by a newer globa-tui .*update"):
         Run.open(packed)
 

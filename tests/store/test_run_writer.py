@@ -11,7 +11,7 @@ import pytest
 
 from store import files
 from store.errors import DiskFullError, RunBusyError, RunDamagedError, StoreError
-from store.run import Run, RunWriter, layer_file, read_lock, writer
+from store.run import FORMAT, Run, RunWriter, layer_file, read_lock, writer
 from tests.store.run_samples import arrays, assert_layer, manifest, record, write
 
 
@@ -43,7 +43,7 @@ def test_a_new_run_has_its_files(tmp_path: Path) -> None:
             "run.json",
             "summary.jsonl",
         ]
-        assert open_writer.manifest["format"] == 1
+        assert open_writer.manifest["format"] == FORMAT
         assert open_writer.manifest["created"]
     assert read_lock(open_writer.path) is None
 
