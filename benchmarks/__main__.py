@@ -42,7 +42,7 @@ def measurements(full: bool, threads: int, mergekit: bool) -> Iterator[tuple[str
     blocks = 24 if full else 4
     for method in ("linear", "task_arithmetic"):
         yield f"copy-{method}", partial(merging.against_copy, 2 * blocks, 2048, os.cpu_count() or 1, 5, method)
-    yield "factors", lambda: [merging.from_factors(4 if full else 1, 512, threads)]
+    yield "factors", lambda: [merging.from_factors(1, 1024 if full else 512, threads)]
     place = merging.mergekit_environment(make=mergekit)
     if place is not None:
         yield "mergekit", lambda: merging.against_mergekit(place, blocks, 1024, threads, 3)

@@ -56,13 +56,14 @@ def merged_delta(
 ) -> Float[Tensor, "out inp"]:
     """Compute ``τ_merged = U_g C̃_merged V_gᵀ``, in the dtype of the bases.
 
-    The cheaper side is multiplied first: O(r_l r_r min(m, n) + m n min(r_l, r_r)).
+    In the order that takes fewer operations: ``r_l r_r n + m r_l n`` or ``m r_l r_r + m r_r n``.
 
     References
     ----------
     GLOBA, equation 21.
     """
     core = core.to(left.dtype)
-    if core.shape[0] <= core.shape[1]:
+    (out, left_rank), (inp, right_rank) = left.shape, right.shape
+    if left_rank * inp * (right_rank + out) <= out * right_rank * (left_rank + inp):
         return left @ (core @ right.mT)
     return (left @ core) @ right.mT

@@ -9,7 +9,8 @@ import numpy as np
 import torch
 
 from analysis.layer import LayerAnalysis
-from analysis.merge.globa import merged_delta, weighted_core
+from analysis.merge.globa import merged_delta
+from analysis.merge.patterns import Entries, PatternCores
 from globa_tui.estimate import SIXTEEN_BITS
 from store.run import Array
 
@@ -81,21 +82,19 @@ def delta_from_factors(
     dtype = torch.float64 if arrays["basis/left"].dtype == np.float64 else torch.float32
     left = torch.from_numpy(arrays["basis/left"]).to(device, dtype)
     right = torch.from_numpy(arrays["basis/right"]).to(device, dtype)
-    cores = [
-        _dense(arrays, f"core/{task}", left.shape[1], right.shape[1], dtype, device) for task in range(1, tasks + 1)
-    ]
-    return merged_delta(left, weighted_core(cores, anchor, coefficients), right)
+    shape = left.shape[1], right.shape[1]
+    entries = [core_entries(arrays, task, shape, dtype, device) for task in range(1, tasks + 1)]
+    return merged_delta(left, PatternCores(entries, anchor, shape).weighted(coefficients), right)
 
 
-def _dense(
+def core_entries(
     arrays: Mapping[str, np.ndarray[Any, Any]],
-    name: str,
-    rows: int,
-    cols: int,
+    task: int,
+    shape: tuple[int, int],
     dtype: torch.dtype,
     device: torch.device,
-) -> torch.Tensor:
-    core = torch.zeros(rows, cols, dtype=dtype)
-    where = [torch.from_numpy(arrays[f"{name}/{axis}"].astype(np.int64)) for axis in ("rows", "cols")]
-    core[where[0], where[1]] = torch.from_numpy(arrays[f"{name}/values"]).to(dtype)
-    return core.to(device)
+) -> Entries:
+    """The entries of the pruned matrix of a task, counted from 1, from its coordinate lists."""
+    rows, cols, values = (arrays[f"core/{task}/{part}"] for part in ("rows", "cols", "values"))
+    places = rows.astype(np.int64) * shape[1] + cols
+    return Entries(torch.from_numpy(places).to(device), torch.from_numpy(values).to(device, dtype))

@@ -13,7 +13,7 @@ from globa_tui.engine.devices import is_out_of_memory
 from globa_tui.engine.work import Task
 from globa_tui.jobs.factors import factor_dtype
 from globa_tui.jobs.layer_options import layer_options
-from globa_tui.jobs.records import layer_arrays, layer_record, plain, record_head
+from globa_tui.jobs.records import layer_arrays, layer_record, record_head
 from globa_tui.jobs.resources import layer_bytes, layer_failure, read_bytes
 from globa_tui.jobs.settings import AnalysisSettings
 from globa_tui.jobs.weights import LayerWeights, Models
@@ -78,7 +78,7 @@ class LayerStation:
         keep = factor_dtype(layer.dtype, settings.precision) if settings.factors else None
         arrays = layer_arrays(result, self._options.anchor, keep)
         record = layer_record(layer, result, self._options.anchor, time.monotonic() - start)
-        return Outcome({**plain(record), **self._place()}, arrays)
+        return Outcome({**record, **self._place()}, arrays)
 
     def close(self) -> None:
         self._weights.close()

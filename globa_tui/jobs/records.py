@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
 import torch
 
 from analysis.decompose import TruncatedSVD
@@ -113,15 +111,3 @@ def _label(pattern: str, task: int, tasks: int) -> str:
     """Name of a part; with more than two tasks the parts of the others carry the task's number."""
     return pattern if tasks == 2 or pattern == "C1" else f"{pattern}@{task + 1}"
 
-
-def plain(values: Mapping[str, Any]) -> dict[str, Any]:
-    """A record without NaN or infinity, which JSON does not have: None takes their place."""
-    return {key: _finite(value) for key, value in values.items()}
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, float):
-        return value if np.isfinite(value) else None
-    if isinstance(value, dict):
-        return plain(value)
-    return [_finite(item) for item in value] if isinstance(value, list) else value

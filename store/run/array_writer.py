@@ -54,22 +54,26 @@ class ArrayWriter:
     ) -> tuple[h5py.h5d.DatasetID, int]:
         """Write the numbers of an array alone; return them with their checksum."""
         kind = self._kind(values.dtype.newbyteorder("<"))
-        dataset = self._dataset(group, name, kind, values.shape)
+        dataset = self._dataset(group, name, kind.stored, values.shape)
         return dataset, _fill(dataset, values, kind)
 
     def text(self, group: h5py.Group, name: str, data: bytes) -> None:
         """Write UTF-8 text as one fixed-length string."""
-        kind = _Kind.of(h5py.string_dtype("utf-8", max(len(data), 1)))
+        size = max(len(data), 1)
+        kind = h5t.C_S1.copy()
+        kind.set_size(size)
+        kind.set_strpad(h5t.STR_NULLPAD)
+        kind.set_cset(h5t.CSET_UTF8)
         dataset = self._dataset(group, name, kind, ())
-        dataset.write(self._spaces[()], self._spaces[()], np.array(data, dtype=kind.dtype), kind.memory)
+        dataset.write(self._spaces[()], self._spaces[()], np.array(data, dtype=f"S{size}"), kind)
 
     def count(self, group: h5py.Group, key: str, value: int) -> None:
         """Write a whole number as an attribute of a group."""
         self._attribute(group.id, key.encode(), np.array(value, dtype=np.int64))
 
-    def _dataset(self, group: h5py.Group, name: str, kind: _Kind, shape: tuple[int, ...]) -> h5py.h5d.DatasetID:
+    def _dataset(self, group: h5py.Group, name: str, kind: h5t.TypeID, shape: tuple[int, ...]) -> h5py.h5d.DatasetID:
 
-        return h5py.h5d.create(group.id, name.encode(), kind.stored, self._space(shape), self._create, self._link)
+        return h5py.h5d.create(group.id, name.encode(), kind, self._space(shape), self._create, self._link)
 
     def _attribute(self, owner: h5py.h5d.DatasetID | h5py.h5g.GroupID, key: bytes, value: np.ndarray[Any, Any]) -> None:
 

@@ -10,10 +10,11 @@ import numpy as np
 import torch
 
 from analysis.merge.globa import PATTERNS, merged_delta
-from analysis.merge.patterns import Entries, PatternCores
+from analysis.merge.patterns import PatternCores
 from analysis.merge.task_arithmetic import task_arithmetic
 from globa_tui.diagnostics import UsageError
 from globa_tui.estimate import analysed
+from globa_tui.jobs.factors import core_entries
 from globa_tui.jobs.layer_values import LayerValues
 from globa_tui.jobs.merge_layers import factor_names
 from globa_tui.jobs.merge_plan import MergePlan
@@ -221,7 +222,9 @@ class _Factors:
         self._dtype = torch.float64 if self._left.dtype == torch.float64 else torch.float32
         self._shape = (self._left.shape[1], self._right.shape[1])
         tasks = sum(name.endswith("/values") for name in arrays)
-        self._entries = [self._read(arrays, task) for task in range(1, tasks + 1)]
+        self._entries = [
+            core_entries(arrays, task, self._shape, self._dtype, base.device) for task in range(1, tasks + 1)
+        ]
         self._cores = PatternCores(self._entries, anchor, self._shape)
         self._keep = keep
         self._deltas: tuple[torch.Tensor, Sequence[str]] | None = None
@@ -258,9 +261,3 @@ class _Factors:
         energies = self._energies or [float(one.values.double().square().sum()) for one in self._entries]
         entries = [one.pruned(share * whole) for one, share, whole in zip(self._entries, eta, energies, strict=True)]
         return PatternCores(entries, self._anchor, self._shape)
-
-    def _read(self, arrays: Mapping[str, np.ndarray[Any, Any]], task: int) -> Entries:
-        rows, cols = (arrays[f"core/{task}/{axis}"].astype(np.int64) for axis in ("rows", "cols"))
-        places = torch.from_numpy(rows * self._shape[1] + cols)
-        values = torch.from_numpy(arrays[f"core/{task}/values"]).to(self._dtype)
-        return Entries(places.to(self.base.device), values.to(self.base.device))
