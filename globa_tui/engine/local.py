@@ -90,6 +90,8 @@ class LocalEngine:
 class LocalWorker(Generic[Result]):
     """One device. What does not fit beside the rest of its batch is tried alone, then computed on the processor."""
 
+    reads_ahead = True
+
     def __init__(self, work: Work[Result], device: torch.device, threads: int, warn: Callable[[str], None]) -> None:
         self._work, self._device, self._threads, self._warn = work, device, threads, warn
         self._station: Station[Result] = work.open(str(device))

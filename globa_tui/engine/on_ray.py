@@ -7,6 +7,7 @@ from both engines.
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import pickle
 import uuid
@@ -116,7 +117,9 @@ class RayEngine:
         in_flight = min(MOST_IN_FLIGHT, 2 * self.slots)
         shared = Shared(uuid.uuid4().hex, [ray.put(pickle.dumps(work))])
         workers = [_Place[Result](self, shared) for _ in range(in_flight)]
-        return Pipeline(workers, batches, memory, starting)
+        # What tasks read and work in is memory of their nodes; here only results wait.
+        there = (tuple(dataclasses.replace(task, read=0, working=0) for task in batch) for batch in batches)
+        return Pipeline(workers, there, memory, starting)
 
     def submit(self, shared: Shared, batch: Batch) -> Outcomes:
         """Hand a batch to the cluster."""
@@ -149,6 +152,8 @@ def _resources() -> dict[str, float]:
 
 class _Place(Generic[Result]):
     """One task in flight."""
+
+    reads_ahead = False
 
     def __init__(self, engine: RayEngine, shared: Shared) -> None:
         self._engine, self._shared = engine, shared

@@ -19,6 +19,9 @@ Result = TypeVar("Result", bound=Sized)
 class Worker(Protocol[Result]):
     """A place where batches are computed; every method but `close` is called in a thread of its own."""
 
+    reads_ahead: bool
+    """Whether it reads a batch while one is computed; else the batch is left to whoever is free first."""
+
     def start(self) -> None:
         """Get the computing thread ready."""
         ...
@@ -150,14 +153,20 @@ class _Line(Generic[Result]):
 
     def _read_all(self) -> None:
         try:
+            self._memory.wait(self._wants)
             while (batch := self._pipeline.next_batch()) is not None:
-                self._memory.reading(sum(task.read for task in batch), lambda: not self._ready)
+                self._memory.reading(sum(task.read for task in batch), self._wants)
                 self._hand(batch, self._worker.read(batch))
+                self._memory.wait(self._wants)
             self._memory.change(lambda: self._ready.append(None))
         except Stopped:
             pass
         except BaseException as error:
             self._hand((), error)
+
+    def _wants(self) -> bool:
+        """Whether it is time for the next batch."""
+        return not self._ready and (self._worker.reads_ahead or not self._computing)
 
     def _hand(self, batch: Batch, inputs: list[Any] | BaseException) -> None:
         self._memory.change(lambda: self._ready.append((batch, inputs)))
@@ -180,7 +189,12 @@ class _Line(Generic[Result]):
     def _take(self) -> tuple[Batch, list[Any] | BaseException] | None:
         self._memory.wait(lambda: bool(self._ready))
         taken: list[tuple[Batch, list[Any] | BaseException] | None] = []
-        self._memory.change(lambda: taken.append(self._ready.popleft()))
+
+        def take() -> None:
+            taken.append(self._ready.popleft())
+            self._computing = True
+
+        self._memory.change(take)
         return taken[0]
 
     def _compute(self, batch: Batch, inputs: list[Any] | BaseException) -> None:
@@ -196,5 +210,6 @@ class _Line(Generic[Result]):
         self._breakable = False
         self._memory.computed(working, sum(result.nbytes for result in results))
         self._pipeline.done.put((batch, results))
+        self._memory.change(lambda: setattr(self, "_computing", False))
         if self._pipeline.in_step and len(batch) > 1:
             self._memory.wait(self._memory.all_written)

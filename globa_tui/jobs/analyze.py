@@ -16,7 +16,7 @@ from globa_tui.jobs.progress import Listener, Progress, matrix_cost
 from globa_tui.jobs.records import record_head
 from globa_tui.jobs.relatedness import unrelated_warnings
 from globa_tui.jobs.reporter import Reporter
-from globa_tui.jobs.resources import memory_limit, memory_trouble
+from globa_tui.jobs.resources import analysis_limit, memory_trouble
 from globa_tui.jobs.settings import AnalysisRequest, AnalysisSettings, SettingsError
 from globa_tui.jobs.sources import open_index, run_manifest
 from globa_tui.jobs.watch import Watch
@@ -170,7 +170,7 @@ class _Analysis:
     def _analyse(self, layers: Sequence[Layer]) -> None:
         work = AnalysisWork(self.index, self.settings)
         tasks = [work.task(layer, self.engine.device) for layer in layers]
-        memory = Memory(memory_limit(tasks))
+        memory = Memory(analysis_limit(layers, self.settings.precision))
         with self.engine.run(
             work, batches(tasks, self.engine.most(self._together()), _TOGETHER_BYTES), memory, self._start
         ) as results:

@@ -13,8 +13,10 @@ from globa_tui.values import about_size
 from store.checkpoints import Layer
 from store.checkpoints.dtypes import BITS
 
-_WORKING_COPIES = 10
-"""Peak of an analysis, in copies of the layer in the working precision (DESIGN.md, section 5)."""
+_WORKING_COPIES = 14
+"""Peak of the analysis of two fine-tunes at full rank, in copies of the layer in the working precision."""
+_BOUND_COPIES = 10
+"""Copies of the largest layer that all layers in hand may take together, whatever one alone takes."""
 _LEAST_COPIES = 3
 """Copies without which no analysis goes: a weight, its task vector, and one factor."""
 _BESIDE = 600_000_000
@@ -58,6 +60,15 @@ def layer_bytes(layer: Layer, precision: str, copies: int = _WORKING_COPIES) -> 
 def memory_limit(tasks: Iterable[Task]) -> int:
     """Bytes that a job's layers may take together: what the largest takes alone, and some for those beside it."""
     return max((task.working for task in tasks), default=0) + _BESIDE // 2
+
+
+def analysis_limit(layers: Iterable[Layer], precision: str) -> int:
+    """Bytes that the layers of an analysis may take together; one that takes more goes alone.
+
+    So the next is read and the last one written beside it only where layers are not large: a layer of 4096² takes a
+    minute, and reading and writing it a second.
+    """
+    return max((layer_bytes(layer, precision, _BOUND_COPIES) for layer in layers), default=0) + _BESIDE // 2
 
 
 def memory_trouble(

@@ -54,18 +54,28 @@ class Squares(Station):
 
 
 @dataclass(frozen=True)
-class Machines:
-    """Tells on which machine it runs, after some time, so that one alone does not do it all."""
+class Meeting:
+    """Two tasks that end only when both have begun, or fail after a while, and tell on which machine they ran."""
 
-    def open(self, device: str, instead_of: str = "") -> Where:
-        return Where()
+    place: Path
+
+    def open(self, device: str, instead_of: str = "") -> Meet:
+        return Meet(self.place)
 
 
-class Where(Station):
+class Meet(Station):
+    def __init__(self, place: Path) -> None:
+        self.place = place
+
     def compute(self, item: int, inputs: int) -> Result:
         import time
 
         import ray
 
-        time.sleep(0.2)
+        (self.place / str(item)).touch()
+        end = time.monotonic() + 60
+        while not all((self.place / str(number)).exists() for number in (0, 1)):
+            if time.monotonic() > end:
+                raise SettingsError(f"number {item} waited alone")
+            time.sleep(0.02)
         return Result(ray.get_runtime_context().get_node_id())

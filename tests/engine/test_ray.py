@@ -27,7 +27,7 @@ from globa_tui.jobs.sweep.measurer import Measurer
 from globa_tui.jobs.sweep.settings import SweepRequest
 from globa_tui.recipe import Recipe
 from store.run import Run
-from tests.engine.on_cluster import Machines, Numbers
+from tests.engine.on_cluster import Meeting, Numbers
 from tests.evaluation.questions import write_text
 from tests.jobs.family import family
 
@@ -61,9 +61,10 @@ def run(work, count: int) -> list:
             return [result for _, result in results]
 
 
-def test_both_machines_work(cluster):
-    nodes = {result.value for result in run(Machines(), 8)}
-    assert nodes == {node["NodeID"] for node in ray.nodes()}
+def test_both_machines_work_at_the_same_time_whatever_memory_this_one_has(cluster, tmp_path):
+    todo = [(Task(number, f"layer {number}", read=10, working=100),) for number in range(2)]
+    with RayEngine(ON_RAY, "cpu") as engine, engine.run(Meeting(tmp_path), todo, Memory(50)) as results:
+        assert {found.value for _, found in results} == {node["NodeID"] for node in ray.nodes()}
 
 
 def test_a_worker_that_is_killed_in_a_task_is_replaced(cluster, tmp_path):
