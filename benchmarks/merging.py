@@ -7,7 +7,6 @@ import os
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -151,19 +150,27 @@ class _Cost:
     peak: int
 
 
+_COMMAND = """
+import json, os, resource, subprocess, sys, time
+start = time.monotonic()
+done = subprocess.run(sys.argv[1:], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+if done.returncode:
+    sys.exit(done.stdout[-2000:])
+used = resource.getrusage(resource.RUSAGE_CHILDREN)
+peak = used.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+print(json.dumps({"cpu": used.ru_utime + used.ru_stime, "wall": time.monotonic() - start, "peak": peak}))
+"""
+"""Started from a large process, a command would count that one's memory as its own; this one is small."""
+
+
 def _run(command: list[str], threads: int) -> _Cost:
     env = {**os.environ, "OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads), "HF_HUB_OFFLINE": "1"}
-    start = time.monotonic()
-    with tempfile.TemporaryFile() as log:
-        process = subprocess.Popen(command, cwd=_ROOT, env=env, stdout=log, stderr=log)
-        _, status, used = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
-        if process.returncode:
-            log.seek(0)
-            msg = f"{command}: {log.read()[-2000:].decode(errors='replace')}"
-            raise RuntimeError(msg)
-    unit = 1 if sys.platform == "darwin" else 1024
-    return _Cost(used.ru_utime + used.ru_stime, time.monotonic() - start, used.ru_maxrss * unit)
+    small = [sys.executable, "-S", "-c", _COMMAND, *command]
+    done = subprocess.run(small, cwd=_ROOT, env=env, capture_output=True, text=True, check=False)
+    if done.returncode:
+        msg = f"{command}: {done.stderr}"
+        raise RuntimeError(msg)
+    return _Cost(**json.loads(done.stdout))
 
 
 def mergekit_environment(make: bool) -> Path | None:

@@ -67,6 +67,10 @@ class ArrayWriter:
         dataset = self._dataset(group, name, kind, ())
         dataset.write(self._spaces[()], self._spaces[()], np.array(data, dtype=f"S{size}"), kind)
 
+    def group(self, parent: h5py.Group, name: str) -> h5py.Group:
+        """Make a group."""
+        return h5py.Group(h5py.h5g.create(parent.id, name.encode()))
+
     def count(self, group: h5py.Group, key: str, value: int) -> None:
         """Write a whole number as an attribute of a group."""
         self._attribute(group.id, key.encode(), np.array(value, dtype=np.int64))
@@ -114,6 +118,14 @@ class _Kind:
 
 def _fill(dataset: h5py.h5d.DatasetID, values: np.ndarray[Any, Any] | h5py.Dataset, kind: _Kind) -> int:
     """Copy block by block, so that no second copy of a large array is held; return the checksum."""
+    if (
+        isinstance(values, np.ndarray)
+        and values.nbytes <= _BLOCK
+        and values.dtype == kind.dtype
+        and values.flags.c_contiguous
+    ):
+        dataset.write(h5s.ALL, h5s.ALL, values, kind.memory)
+        return zlib.crc32(values.data.cast("B")) if values.size else 0
     checksum = 0
     for block in _blocks(values.shape, kind.dtype.itemsize):
         given = np.asarray(values[block])

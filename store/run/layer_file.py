@@ -115,7 +115,7 @@ def _write_layer(
 
     Four attributes take as long as a small array itself: layers that share a file have one text in their place.
     """
-    group = layers.create_group(group_name(record["index"]))
+    group = writer.group(layers, group_name(record["index"]))
     text = dump_record({key: value for key, value in record.items() if key not in VOLATILE})
     writer.text(group, RECORD, text)
     writer.count(group, _COUNT, len(arrays))

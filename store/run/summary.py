@@ -6,12 +6,12 @@ read.
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import json
 import math
 import os
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -36,7 +36,13 @@ def dump_record(record: Record) -> bytes:
     Numbers that are not finite become null. Others keep 15 significant digits, which are read faster than 17: 20,000
     records open in 0.75 instead of 1.05 s.
     """
-    return json.dumps(_plain(record), separators=(",", ":"), ensure_ascii=True, allow_nan=False).encode()
+    plain = _plain(record)
+    with contextlib.suppress(TypeError):
+        text = orjson.dumps(plain)
+        if text.isascii():
+            return text
+    # Other letters are escaped; and orjson takes no lone surrogates and no numbers beyond 64 bits.
+    return json.dumps(plain, separators=(",", ":"), ensure_ascii=True, allow_nan=False).encode()
 
 
 def extended(text: bytes, more: Record) -> bytes:
@@ -78,7 +84,7 @@ def _parse_leniently(line: bytes) -> Record | None:
 def parse_records(data: bytes) -> list[Record]:
     """Read all records of whole lines, in their order; lines that are not records are left out."""
     # A few records are not worth it; and thawing would also thaw what a program that follows a run has frozen.
-    with _without_collection() if len(data) > _MANY else nullcontext():
+    with _without_collection() if len(data) > _MANY else contextlib.nullcontext():
         parsed = (parse_record(line) for line in data.split(b"\n") if line)
         return [record for record in parsed if record is not None]
 
@@ -89,7 +95,7 @@ def _accept(value: object) -> Record | None:
     return None
 
 
-@contextmanager
+@contextlib.contextmanager
 def _without_collection() -> Iterator[None]:
     """Hold the garbage collector while many records are made, or it walks all of them again and again.
 
