@@ -36,7 +36,7 @@ def run(recipe: Recipe, out: Path, choices: Mapping[str, Any], *, quiet: bool, a
     options = MergeOptions(**choices, status_folder=_status_folder(recipe))
     _announce(plan_merge(recipe, options), out, quiet=quiet)
     try:
-        with display("merging", quiet=quiet) as shown, stopping_on_term() as watch:
+        with display("merging", quiet=quiet, things="steps") as shown, stopping_on_term() as watch:
             result = run_merge(recipe, out, options, shown.follow, watch, lambda text: say(f"warning: {text}"))
     except KeyboardInterrupt:
         msg = f"interrupted; {out} is as it was; the same command goes on where this one stopped"
