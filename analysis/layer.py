@@ -130,10 +130,38 @@ def analyse_layer(
     ----------
     GLOBA, section 4.2.
     """
+    return relate_tasks(measure_tasks(base, fine_tuned, options), options)
+
+
+@dataclass(frozen=True)
+class MeasuredTasks:
+    """What an analysis takes from the weights themselves; after it they may go."""
+
+    shape: tuple[int, int]
+    base_norm: float
+    norms: tuple[float, ...]
+    svds: tuple[TruncatedSVD, ...]
+    conflicts: Mapping[tuple[int, int], ConflictSums]
+    merged: MergedAlignment
+
+
+def measure_tasks(
+    base: Shaped[Tensor, "rows cols"],
+    fine_tuned: Sequence[Shaped[Tensor, "rows cols"] | Product | None],
+    options: LayerOptions,
+) -> MeasuredTasks:
+    """Decompose the task vectors, and measure what takes their entries: the first half of `analyse_layer`."""
     svds, norms = zip(*_all_decomposed(base, fine_tuned, options), strict=True)
-    merged = _merged(base, fine_tuned, svds, norms, options)
-    conflicts = {pair: conflict_of_matrices(base, fine_tuned[pair[0]], fine_tuned[pair[1]]) for pair in _pairs(options)}
-    return _relate(base, norms, svds, conflicts, merged, options)
+    return MeasuredTasks(
+        shape=(base.shape[0], base.shape[1]),
+        base_norm=frobenius_norm(base.to(options.dtype)),
+        norms=norms,
+        svds=svds,
+        conflicts={
+            pair: conflict_of_matrices(base, fine_tuned[pair[0]], fine_tuned[pair[1]]) for pair in _pairs(options)
+        },
+        merged=_merged(base, fine_tuned, svds, norms, options),
+    )
 
 
 @dataclass(frozen=True)
@@ -257,20 +285,13 @@ def _merged(
     return sum_alignment(total, formed, norms, starting_directions(svds))
 
 
-def _relate(
-    base: Shaped[Tensor, "rows cols"],
-    norms: tuple[float, ...],
-    svds: tuple[TruncatedSVD, ...],
-    conflicts: Mapping[tuple[int, int], ConflictSums],
-    merged: MergedAlignment,
-    options: LayerOptions,
-) -> LayerAnalysis:
-    """From decomposed task vectors to basis, interaction matrices, types and subspace overlaps."""
-    base_norm = frobenius_norm(base.to(options.dtype))
+def relate_tasks(measured: MeasuredTasks, options: LayerOptions) -> LayerAnalysis:
+    """From measured tasks to basis, interaction matrices, types and subspace overlaps: the other half."""
+    svds = measured.svds
     values = [svd.singular_values for svd in svds]
     lefts, rights = [svd.left for svd in svds], [svd.right for svd in svds]
     angles = [_angles(rights, options), _angles(lefts, options)]
-    overlaps = {pair: _overlap(svds, pair, angles) for pair in conflicts}
+    overlaps = {pair: _overlap(svds, pair, angles) for pair in measured.conflicts}
     # Taken off the lists one by one: at full rank angles and coordinates are larger than everything else together.
     left = _basis(lefts, values, options, angles)
     right = _basis(rights, values, options, angles)
@@ -290,9 +311,9 @@ def _relate(
     pruned = tuple(core.masked_fill_(~mask, 0.0) for core, mask in zip(cores, kept, strict=True))
     del cores, kept
     return LayerAnalysis(
-        shape=(base.shape[0], base.shape[1]),
-        base_norm=base_norm,
-        task_norms=norms,
+        shape=measured.shape,
+        base_norm=measured.base_norm,
+        task_norms=measured.norms,
         svds=svds,
         left=left,
         right=right,
@@ -306,14 +327,14 @@ def _relate(
                 (options.eta[one], options.eta[two]),
                 overlap,
                 rank_alignment(svds[one], svds[two]),
-                conflicts[one, two],
+                measured.conflicts[one, two],
                 questions[one, two],
                 signed_products(pruned[one], pruned[two]),
             )
             for (one, two), overlap in overlaps.items()
         ),
         unions=tuple(union_types(pruned, task) for task in range(len(pruned))) if len(pruned) > 2 else (),
-        merged=merged,
+        merged=measured.merged,
         grids=tuple(grids),
     )
 

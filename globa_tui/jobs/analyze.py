@@ -176,6 +176,8 @@ class _Analysis:
         ) as results:
             for task, outcome in results:
                 self._keep(self.index.layers[task.item], outcome)
+                # Else it lives on while the next one is computed.
+                del outcome
 
     def _together(self) -> int:
         return _TOGETHER if len(self.index.layers) >= _MANY_LAYERS else 1

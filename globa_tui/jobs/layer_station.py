@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from analysis.layer import analyse_layer
+from analysis.layer import measure_tasks, relate_tasks
 from globa_tui.engine.devices import is_out_of_memory
 from globa_tui.engine.work import Task
 from globa_tui.jobs.factors import factor_dtype
@@ -59,22 +59,24 @@ class LayerStation:
         self._options = layer_options(settings)
         self._weights = LayerWeights(index, device)
 
-    def read(self, item: int) -> tuple[torch.Tensor, Models]:
-        """The layer's tensors, on the device."""
-        return self._weights.read(self._index.layers[item])
+    def read(self, item: int) -> list[tuple[torch.Tensor, Models]]:
+        """The layer's tensors, on the device, in a list that `compute` empties when it has seen them."""
+        return [self._weights.read(self._index.layers[item])]
 
-    def compute(self, item: int, inputs: tuple[torch.Tensor, Models]) -> Outcome:
+    def compute(self, item: int, inputs: list[tuple[torch.Tensor, Models]]) -> Outcome:
         """Analyse the layer; what makes this one fail alone is told in its record."""
         layer, settings = self._index.layers[item], self._settings
         start = time.monotonic()
         try:
-            result = analyse_layer(*inputs, self._options)
+            measured = measure_tasks(*inputs[0], self._options)
+            inputs.clear()
+            result = relate_tasks(measured, self._options)
         except Exception as error:
             reason = layer_failure(error)
             if reason is None or (self._device.type != "cpu" and is_out_of_memory(error)):
                 raise
             return Outcome(record_head(layer, "failed", f"{layer.name}: {reason}"), {})
-        del inputs
+        del measured
         keep = factor_dtype(layer.dtype, settings.precision) if settings.factors else None
         arrays = layer_arrays(result, self._options.anchor, keep)
         record = layer_record(layer, result, self._options.anchor, time.monotonic() - start)

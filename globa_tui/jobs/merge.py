@@ -172,6 +172,8 @@ class _Merge:
             for task, finished in results:
                 layer = layers[task.item]
                 self._write(layer, finished, writer)
+                # Else it lives on while the next one is computed.
+                del finished
                 watch.written(task.item)
                 self.reporter.layer_ended(_size(layer))
 

@@ -110,4 +110,3 @@ def _ratio(part: float, whole: float) -> float:
 def _label(pattern: str, task: int, tasks: int) -> str:
     """Name of a part; with more than two tasks the parts of the others carry the task's number."""
     return pattern if tasks == 2 or pattern == "C1" else f"{pattern}@{task + 1}"
-
