@@ -10,6 +10,9 @@ _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
 _LARGE = 12 << 20
 """Between 1024² in float64, made so often that asking the system for each costs a tenth, and 2048² in float32."""
 
+_LARGE_TASK = 1 << 28
+"""Bytes: more than an analysis of 2048² works in."""
+
 
 def return_large_blocks() -> None:
     """Let matrices of 12 MiB and more go back to the system when they are freed; nothing where there is no glibc.
@@ -24,11 +27,17 @@ def return_large_blocks() -> None:
         mallopt(_TRIM_THRESHOLD, 2 * _LARGE)
 
 
-def return_free_blocks() -> None:
-    """Give back what lies free between smaller blocks: after a layer of 4096² that was 140 MB. Takes milliseconds."""
-    trim = _of_glibc("malloc_trim")
-    if trim is not None:
-        trim(0)
+def make_room(working: int) -> None:
+    """Get ready for a task that works in so many bytes.
+
+    Before a large one, what lies free between smaller blocks is given back, and from 1 MiB on blocks go back at once:
+    pieces of a layer of 4096² that stayed behind were 140 MB. For a small one the limits of `return_large_blocks` hold.
+    """
+    trim, mallopt = _of_glibc("malloc_trim"), _of_glibc("mallopt")
+    if trim is not None and mallopt is not None:
+        if working >= _LARGE_TASK:
+            trim(0)
+        mallopt(_MMAP_THRESHOLD, _LARGE if working < _LARGE_TASK else 1 << 20)
 
 
 def _of_glibc(name: str) -> Callable[..., int] | None:

@@ -8,7 +8,7 @@ from typing import Any, Generic, TypeVar, cast
 
 import torch
 
-from globa_tui.engine.allocator import return_free_blocks, return_large_blocks
+from globa_tui.engine.allocator import make_room, return_large_blocks
 from globa_tui.engine.devices import is_out_of_memory
 from globa_tui.engine.memory import Memory
 from globa_tui.engine.pipeline import Pipeline
@@ -18,9 +18,6 @@ Result = TypeVar("Result", bound=Sized)
 
 MOST_SHARING = 4
 """Workers that share a processor: each takes memory, and soon reading takes longer than what they compute."""
-
-_LARGE = 1 << 28
-"""Bytes that a task works in from which on what the one before left free is given back first."""
 
 
 class LocalEngine:
@@ -112,8 +109,7 @@ class LocalWorker(Generic[Result]):
         inputs.reverse()
         results: list[Result] = []
         for task in batch:
-            if task.working >= _LARGE:
-                return_free_blocks()
+            make_room(task.working)
             result = self._fitting(task, inputs.pop()) if inputs else None
             if result is None and len(batch) > 1:
                 # The inputs of the tasks behind it take memory too: from here on each is read when its turn comes.

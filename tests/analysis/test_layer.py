@@ -1,5 +1,6 @@
 """The analysis of a layer against the literal reference, on chosen spectra and on the demo family."""
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 import torch
 from safetensors import safe_open
 
+from analysis.conflict import conflict_sums
 from analysis.errors import NotFiniteError, OptionsError
 from analysis.layer import LayerAnalysis, LayerOptions, analyse_layer, pruned_matrices
 from analysis.merge.globa import PATTERNS, merged_delta, weighted_core
@@ -244,3 +246,43 @@ def test_a_merge_without_a_run_takes_the_same_numbers(basis, dtype):
     assert all(torch.equal(one, other) for one, other in zip(found.cores, whole.pruned, strict=True))
     with pytest.raises(NotFiniteError, match="fine-tune 1"):
         pruned_matrices(base, [base * float("nan"), None, None], chosen)
+
+
+def test_what_takes_the_entries_of_the_weights_is_of_the_right_pairs_and_sums():
+    """One of three fine-tunes is given by factors, one is the base, and all ordered pairs are compared."""
+    base = gaussian(9, 7, 10)
+    tau, left, right = 0.1 * gaussian(9, 7, 11), gaussian(9, 2, 12), gaussian(2, 7, 13)
+    chosen = LayerOptions((1.0,) * 3, (1.0,) * 3, anchor=1, pairs="all", what_if=(0.5,), dtype=torch.float64)
+    found = analyse_layer(base, [base + tau, Product(left, right), None], chosen)
+    assert [(pair.anchor, pair.task) for pair in found.pairs] == [(1, 0), (1, 2), (0, 1), (0, 2), (2, 0), (2, 1)]
+    weights = [base + tau, base + left @ right, base]
+    for pair in found.pairs:
+        wanted = conflict_sums(base, weights[pair.anchor], weights[pair.task])
+        assert pair.conflict.product == pytest.approx(wanted.product, abs=1e-12)
+        assert pair.conflict.squares == pytest.approx(wanted.squares, abs=1e-12)
+        # Of factors and an unchanged weight entries are not formed.
+        counted = 0 in (pair.anchor, pair.task)
+        assert pair.conflict.difference == pytest.approx(wanted.difference if counted else 0.0)
+    values = np.linalg.svd((tau + left @ right).numpy(), compute_uv=False)
+    np.testing.assert_allclose(found.merged.values, values[: found.merged.values.shape[0]], rtol=1e-9)
+    norms = [float(tau.norm()), float((left @ right).norm()), 0.0]
+    assert found.task_norms == pytest.approx(norms)
+    assert found.base_norm == pytest.approx(float(base.norm()))
+    assert found.grids == ((0.5, 1.0),) * 3
+    assert (found.left.coordinates, found.right.coordinates) == ((), ())
+    only = analyse_layer(base, [base + tau, base - tau, None], dataclasses.replace(chosen, pairs="anchor"))
+    assert [(pair.anchor, pair.task) for pair in only.pairs] == [(1, 0), (1, 2)]
+    np.testing.assert_allclose(only.merged.values, 0.0, atol=1e-12)
+    first = analyse_layer(base, [base + tau, base + 2 * tau, None], chosen)
+    np.testing.assert_allclose(
+        first.merged.values, 3 * np.linalg.svd(tau.numpy(), compute_uv=False)[: first.merged.values.shape[0]], rtol=1e-9
+    )
+
+
+@pytest.mark.parametrize("name", ["svd_energy", "eta", "basis_energy", "what_if"])
+@pytest.mark.parametrize("share", [0.0, 1.5])
+def test_an_option_out_of_range_is_named(name, share):
+    values = {"svd_energy": (0.9, 0.9), "eta": (0.9, 0.9)}
+    values[name] = share if name == "basis_energy" else (share, 0.9)
+    with pytest.raises(OptionsError, match=f"^{name} is .*{share}"):
+        LayerOptions(**values)

@@ -55,3 +55,11 @@ def test_more_than_there_is_keeps_everything() -> None:
     assert some.pruned(1e9).places.tolist() == some.places.tolist()
     none = Entries(some.places[:0], some.values[:0])
     assert none.pruned(1.0).places.numel() == 0
+
+
+def test_of_equal_entries_the_first_are_kept_and_no_more_than_needed() -> None:
+    """Also among so many that a sort that is not stable mixes them."""
+    values = torch.ones(100, dtype=torch.float64)
+    values[:50] *= -1
+    kept = Entries(torch.arange(100) * 3, values).pruned(40.0)
+    assert kept.places.tolist() == [3 * place for place in range(40)]
