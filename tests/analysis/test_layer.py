@@ -263,20 +263,22 @@ def test_what_takes_the_entries_of_the_weights_is_of_the_right_pairs_and_sums():
         # Of factors and an unchanged weight entries are not formed.
         counted = 0 in (pair.anchor, pair.task)
         assert pair.conflict.difference == pytest.approx(wanted.difference if counted else 0.0)
-    values = np.linalg.svd((tau + left @ right).numpy(), compute_uv=False)
-    np.testing.assert_allclose(found.merged.values, values[: found.merged.values.shape[0]], rtol=1e-9)
+    np.testing.assert_allclose(found.merged.values, singular_values(tau + left @ right), rtol=1e-9)
     norms = [float(tau.norm()), float((left @ right).norm()), 0.0]
     assert found.task_norms == pytest.approx(norms)
     assert found.base_norm == pytest.approx(float(base.norm()))
     assert found.grids == ((0.5, 1.0),) * 3
     assert (found.left.coordinates, found.right.coordinates) == ((), ())
-    only = analyse_layer(base, [base + tau, base - tau, None], dataclasses.replace(chosen, pairs="anchor"))
+    only = analyse_layer(base, [base + tau, base + 2 * tau, None], dataclasses.replace(chosen, pairs="anchor"))
     assert [(pair.anchor, pair.task) for pair in only.pairs] == [(1, 0), (1, 2)]
-    np.testing.assert_allclose(only.merged.values, 0.0, atol=1e-12)
-    first = analyse_layer(base, [base + tau, base + 2 * tau, None], chosen)
-    np.testing.assert_allclose(
-        first.merged.values, 3 * np.linalg.svd(tau.numpy(), compute_uv=False)[: first.merged.values.shape[0]], rtol=1e-9
-    )
+    np.testing.assert_allclose(only.merged.values, 3 * singular_values(tau), rtol=1e-9)
+    factors = [Product(left, right), Product(left, 3 * right), Product(left, 0.5 * right)]
+    products = analyse_layer(base, factors, chosen).merged
+    np.testing.assert_allclose(products.values[:2], 4.5 * singular_values(left @ right)[:2], rtol=1e-9)
+
+
+def singular_values(matrix: torch.Tensor) -> np.ndarray:
+    return np.linalg.svd(matrix.numpy(), compute_uv=False)
 
 
 @pytest.mark.parametrize("name", ["svd_energy", "eta", "basis_energy", "what_if"])

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from globa_tui import safe_yaml
-from globa_tui.coefficients import PATTERNS, Coefficients, Override, RecipeError
+from globa_tui.coefficients import PATTERNS, Coefficients, Override, RecipeError, Target
 from globa_tui.recipe import DTYPES, Recipe, parse_coef
 from globa_tui.values import about_size, format_size, param_text, parse_numbers, parse_param, parse_size
 from tests.cli.test_coefficients import coefficients, targets, values
@@ -180,3 +180,12 @@ def test_bad_params(text: str) -> None:
 def test_bad_numbers(text: str) -> None:
     with pytest.raises(RecipeError, match="--eta"):
         parse_numbers("--eta", text)
+
+
+def test_other_methods_list_no_coefficients_that_nobody_gave() -> None:
+    plain = Recipe(base="b", fine_tuned=("f", "g"), method="ties")
+    assert "coefficients" not in plain.to_dict()
+    assert "coefficients" in Recipe(base="b", fine_tuned=("f", "g")).to_dict()
+    given = plain.with_values(Target("model"), {"A": 0.3})
+    assert given.to_dict()["coefficients"]["A"] == 0.3
+    assert Recipe.from_yaml(given.to_yaml()) == given
