@@ -108,11 +108,17 @@ def message(error: BaseException) -> str:
 
 def fail(error: BaseException, *, debug: bool = False, stream: TextIO | None = None) -> ExitCode:
     """Print ``globa-tui: …`` on stderr (with `debug` the traceback before it) and return the exit code."""
-    stream = stream or sys.stderr
+    stream, error = stream or sys.stderr, _uncovered(error)
     if debug:
         print(*map(printable, _trace(error)), sep="\n", file=stream)
     say(message(error), stream=stream)
     return exit_code(error)
+
+
+def _uncovered(error: BaseException) -> BaseException:
+    """What was raised first: h5py's lock makes a `SystemError` of an interruption that comes while it is let go."""
+    hidden = isinstance(error, SystemError) and isinstance(error.__cause__, KeyboardInterrupt)
+    return error.__cause__ or error if hidden else error
 
 
 def say(text: str, *, stream: TextIO | None = None) -> None:

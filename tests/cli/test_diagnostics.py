@@ -108,3 +108,13 @@ def test_debug_works_in_any_place(tmp_path: Path) -> None:
         assert result.code == 4
         assert "Traceback" in result.err
     assert "Traceback" not in call("show", str(tmp_path)).err
+
+
+def test_an_interruption_that_a_library_hid_is_one() -> None:
+    stream = io.StringIO()
+    try:
+        raise SystemError("returned a result with an exception set") from KeyboardInterrupt()
+    except SystemError as error:
+        assert fail(error, stream=stream) == ExitCode.INTERRUPTED
+    assert stream.getvalue() == "globa-tui: interrupted\n"
+    assert fail(SystemError("x"), stream=stream) == ExitCode.FAILED
