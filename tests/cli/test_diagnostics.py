@@ -112,9 +112,8 @@ def test_debug_works_in_any_place(tmp_path: Path) -> None:
 
 def test_an_interruption_that_a_library_hid_is_one() -> None:
     stream = io.StringIO()
-    try:
-        raise SystemError("returned a result with an exception set") from KeyboardInterrupt()
-    except SystemError as error:
-        assert fail(error, stream=stream) == ExitCode.INTERRUPTED
+    hidden = SystemError("returned a result with an exception set")
+    hidden.__cause__ = KeyboardInterrupt()
+    assert fail(hidden, stream=stream) == ExitCode.INTERRUPTED
     assert stream.getvalue() == "globa-tui: interrupted\n"
     assert fail(SystemError("x"), stream=stream) == ExitCode.FAILED
