@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import ctypes
 import queue
+import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -126,6 +128,22 @@ def _handed_over(batch: Batch, results: list[Result]) -> Iterator[tuple[Task, Re
         yield task, results.pop()
 
 
+@contextmanager
+def _untold() -> Iterator[None]:
+    """Say nothing of a `Stopped` that falls into a callback of Python's, which cannot pass it on."""
+    before = sys.unraisablehook
+
+    def report(found: sys.UnraisableHookArgs) -> None:
+        if found.exc_type is not Stopped:
+            before(found)
+
+    sys.unraisablehook = report
+    try:
+        yield
+    finally:
+        sys.unraisablehook = before
+
+
 class _Line(Generic[Result]):
     """One worker with its two threads."""
 
@@ -146,7 +164,9 @@ class _Line(Generic[Result]):
         if self._breakable and self._computer.is_alive() and not self._worker.interrupt():
             # Raised when the operation of torch that runs now is over, as ctrl-C in the main thread would be.
             identity = ctypes.c_ulong(self._computer.ident or 0)
-            ctypes.pythonapi.PyThreadState_SetAsyncExc(identity, ctypes.py_object(Stopped))
+            with _untold():
+                ctypes.pythonapi.PyThreadState_SetAsyncExc(identity, ctypes.py_object(Stopped))
+                self._computer.join()
         self._computer.join()
         self._reader.join()
         self._worker.close()

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterable
 
 import pytest
 
+from globa_tui.engine import pipeline
 from globa_tui.engine.local import LocalEngine
-from globa_tui.engine.memory import Memory
+from globa_tui.engine.memory import Memory, Stopped
 from globa_tui.engine.work import Batch, Task, batches
 from tests.engine.stations import CPU, SECONDS, Watched, tasks
 
@@ -198,3 +200,22 @@ def test_small_tasks_go_together():
     found = batches([Task(number, "", 0, size) for number, size in enumerate(sizes)], most=3, nbytes=10)
     assert [[task.item for task in batch] for batch in found] == [[0, 1, 2], [3], [4], [5], [6]]
     assert run(Watched(), batches([task for (task,) in tasks(7)], 3, 10)) == [n * n for n in range(7)]
+
+
+def test_an_end_that_falls_into_a_callback_is_not_told(capsys, monkeypatch):
+    monkeypatch.setattr(sys, "unraisablehook", sys.__unraisablehook__)
+
+    class Dies:
+        def __init__(self, error: BaseException) -> None:
+            self.error = error
+
+        def __del__(self) -> None:
+            raise self.error
+
+    with pipeline._untold():
+        Dies(Stopped())
+        assert capsys.readouterr().err == ""
+        Dies(ValueError("told"))
+        assert "told" in capsys.readouterr().err
+    Dies(Stopped())
+    assert "Stopped" in capsys.readouterr().err
