@@ -33,7 +33,6 @@ kind                       up_proj                            what the matrix do
 block                      0                                  number of the transformer block
 role                       matrix                             matrix, vector or other
 status                     done                               done, pending, failed or skipped
-seconds                    1.5                                time the analysis took
 norm.base                  20                                 Frobenius norm of the base weight
 norm.task_vectors          3.5, 6                             Frobenius norm of each task vector (fine-tuned - base)
 relative_size              0.175, 0.3                         norm of each task vector over the norm of the base
@@ -49,6 +48,7 @@ orthogonality.left         0.25                               overlap of the out
 orthogonality.right        0.25                               overlap of the input spaces: 0 orthogonal, 1 contained
 retained                   0.95, 0.8                          energy kept by pruning over the energy of each truncated task vector (--eta)
 stable_rank                2.5, 1.5                           squared Frobenius norm over squared largest singular value, of each task vector
+seconds                    1.5                                time the analysis took
 patterns.C1                3 entries, energy 20               the first task's own entries
 patterns.A                 4 entries, energy 4, 33.3 %        rows and columns that task 1 leaves empty: fully orthogonal
 patterns.B                 5 entries, energy 4, 33.3 %        column shared with task 1, row not: new output directions

@@ -220,7 +220,7 @@ def test_memory_that_may_not_suffice_is_said_and_memory_that_cannot_is_refused(
 def test_one_layer_fails_and_the_others_go_on(
     request_: AnalysisRequest, monkeypatch: pytest.MonkeyPatch, error: Exception, reason: str
 ) -> None:
-    real, calls = layer_station.analyse_layer, [0]
+    real, calls = layer_station.measure_tasks, [0]
 
     def sometimes(*args: object, **more: object) -> object:
         calls[0] += 1
@@ -228,7 +228,7 @@ def test_one_layer_fails_and_the_others_go_on(
             raise error
         return real(*args, **more)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(layer_station, "analyse_layer", sometimes)
+    monkeypatch.setattr(layer_station, "measure_tasks", sometimes)
     summary = run_analysis(request_)
     assert (summary.done, len(summary.failed)) == (6, 1)
     (failed,) = (record for record in Run.open(request_.store).records() if record["status"] == "failed")
@@ -239,7 +239,7 @@ def test_an_error_of_the_program_ends_the_job(request_: AnalysisRequest, monkeyp
     def broken(*_: object) -> None:
         raise RuntimeError("a mistake")
 
-    monkeypatch.setattr(layer_station, "analyse_layer", broken)
+    monkeypatch.setattr(layer_station, "measure_tasks", broken)
     with pytest.raises(RuntimeError, match="a mistake"):
         run_analysis(request_)
 
