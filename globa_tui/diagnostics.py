@@ -117,8 +117,8 @@ def fail(error: BaseException, *, debug: bool = False, stream: TextIO | None = N
 
 def _uncovered(error: BaseException) -> BaseException:
     """What was raised first: h5py's lock makes a `SystemError` of an interruption that comes while it is let go."""
-    hidden = isinstance(error, SystemError) and isinstance(error.__cause__, KeyboardInterrupt)
-    return error.__cause__ or error if hidden else error
+    cause = error.__cause__
+    return cause if isinstance(error, SystemError) and isinstance(cause, KeyboardInterrupt) else error
 
 
 def say(text: str, *, stream: TextIO | None = None) -> None:

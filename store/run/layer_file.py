@@ -209,16 +209,20 @@ def read_about(group: h5py.Group) -> dict[str, _About] | None:
         raise _damaged(group, ABOUT, "not what is said of arrays") from error
 
 
-def _about(group: h5py.Group, name: str, dataset: h5py.Dataset, about: Mapping[str, _About] | None) -> _About:
-    """What is known of one array."""
-    given: dict[str, Any] = dict(dataset.attrs)
-    found = about.get(name) if about is not None else None
-    if found is None and isinstance(crc := _plain_int(given.get("crc32")), int):
-        dims = tuple(str(axis) for axis in given.get("dims", ()))
-        found = crc, str(given.get("unit", "")), str(given.get("description", "")), dims
-    if found is None:
+def _checksum(group: h5py.Group, name: str, dataset: h5py.Dataset, about: Mapping[str, _About] | None) -> int:
+    told = about.get(name) if about is not None else None
+    found = told[0] if told is not None else _plain_int(dataset.attrs.get("crc32"))
+    if not isinstance(found, int):
         raise _damaged(group, name, "has no checksum")
     return found
+
+
+def _description(dataset: h5py.Dataset, told: _About | None) -> tuple[str, str, tuple[str, ...]]:
+    """Unit, description and axes of an array."""
+    if told is not None:
+        return told[1:]
+    given: dict[str, Any] = dict(dataset.attrs)
+    return str(given["unit"]), str(given["description"]), tuple(str(axis) for axis in given["dims"])
 
 
 def _plain_int(value: object) -> object:
@@ -299,7 +303,7 @@ def read_array(group: h5py.Group, name: str, about: Mapping[str, _About] | None 
 
         values = np.asarray(values)
     checksum = zlib.crc32(values.data.cast("B") if values.size else b"")
-    if checksum != _about(group, name, dataset, about or read_about(group))[0]:
+    if checksum != _checksum(group, name, dataset, about or read_about(group)):
         raise _damaged(group, name, "the checksum differs")
     return values
 
@@ -313,8 +317,8 @@ def copy_layer(writer: ArrayWriter, source: h5py.Group, layers: h5py.Group) -> N
     about = read_about(source)
     for name in names:
         before = _dataset(source, name)
-        checksum, unit, description, dims = _about(source, name, before, about)
-        if writer.array(target, name, before, unit, description, dims) != checksum:
+        unit, description, dims = _description(before, about.get(name) if about is not None else None)
+        if writer.array(target, name, before, unit, description, dims) != _checksum(source, name, before, about):
             raise _damaged(source, name, "the checksum differs")
 
 
