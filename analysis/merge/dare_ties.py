@@ -11,7 +11,7 @@ from torch import Tensor
 
 from analysis.merge.context import TensorContext, TensorPasses
 from analysis.merge.dare_linear import DENSITY, norm_ratios
-from analysis.merge.drop import RESCALE, SEED, Rescale, drop, factors
+from analysis.merge.drop import RESCALE, SEED, Rescale, dropping, factors
 from analysis.merge.method import MergeMethod, always
 from analysis.merge.parameter import Parameter
 from analysis.merge.signs import Combine, Elect, Vectors, combine_agreeing, sign_votes
@@ -52,7 +52,8 @@ def dare_ties(
 
     Notes
     -----
-    Masks are drawn again when a task vector is needed again, so that none is kept. O(T n), twice.
+    A task vector is made again when it is needed again, so that one is in memory at a time; its mask, a quarter of its
+    size, is kept. O(T n), twice.
 
     References
     ----------
@@ -71,7 +72,7 @@ def _sources(
     shares = per_task("density", density, len(task_vectors), 1.0)
     scales = factors(rescale, shares, context.found.norms if isinstance(context.found, DropPasses) else None)
     return [
-        partial(drop, vector, shares[model], scales[model], seed, context.name, model, context.first)
+        dropping(vector, shares[model], scales[model], seed, context.name, model, context.first)
         for model, vector in enumerate(task_vectors)
     ]
 

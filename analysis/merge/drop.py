@@ -1,7 +1,8 @@
 """Dropping entries of a task vector at random, and making up for it (DARE)."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import cache
 from typing import Literal
 
 import torch
@@ -57,11 +58,28 @@ def drop(
     ----------
     Yu et al., Language models are super Mario, ICML 2024, equation 2.
     """
+    return dropping(vector, density, factor, seed, name, model, first)()
+
+
+def dropping(
+    vector: Float[Tensor, "*shape"],
+    density: float,
+    factor: float,
+    seed: int,
+    name: str,
+    model: int,
+    first: int = 0,
+) -> Callable[[], Float[Tensor, "*shape"]]:
+    """`drop` as often as it is called, with a mask that is drawn once and kept."""
     if density >= 1.0:
-        return vector
-    mask = keep_mask(vector.shape, density, seed, name, model, first).to(vector.device)
-    kept = torch.where(mask, vector, torch.zeros_like(vector))
-    return kept if factor == 1.0 else kept.mul_(factor)
+        return lambda: vector
+    mask = cache(lambda: keep_mask(vector.shape, density, seed, name, model, first).to(vector.device))
+
+    def dropped() -> Tensor:
+        kept = vector * mask()
+        return kept if factor == 1.0 else kept.mul_(factor)
+
+    return dropped
 
 
 class NormRatios:

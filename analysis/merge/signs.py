@@ -19,16 +19,16 @@ def sign_votes(vectors: Vectors, weights: Sequence[float], elect: Elect) -> Tens
 
     v_i is τ_i (``total``), w_i τ_i (``weighted``) or sign τ_i (``frequency``).
     """
-    first = vectors[0]()
-    votes = torch.zeros_like(first)
-    del first
+    votes: Tensor | None = None
     for make, weight in zip(vectors, weights, strict=True):
         vector = make()
+        votes = torch.zeros_like(vector) if votes is None else votes
         if elect == "frequency":
             votes.add_(vector.sign())
         else:
             # Products are rounded before they are added, as in mergekit: where votes cancel it decides the sign.
             votes.add_(vector * weight if elect == "weighted" else vector)
+    assert votes is not None, "there is no vote without a task vector"
     return votes
 
 
@@ -52,15 +52,13 @@ def combine_agreeing(
         Sign that is elected where the votes are 0: 1, −1, or 0 for none.
     """
     elected = votes.sign()
-    elected = torch.where(elected == 0, torch.full_like(elected, tie), elected)
+    if tie:
+        elected.add_(votes == 0, alpha=tie)
     merged, divisor = torch.zeros_like(votes), torch.zeros_like(votes)
     for make, weight in zip(vectors, weights, strict=True):
         vector = make()
-        signs = (vector * weight if elect == "weighted" else vector).sign()
-        agrees = (signs == elected) & (signs != 0)
-        merged.add_(torch.where(agrees, vector, torch.zeros_like(vector)), alpha=weight)
+        agrees = (vector * weight if elect == "weighted" else vector) * elected > 0
+        merged.add_(vector * agrees, alpha=weight)
         if combine != "sum":
-            divisor.add_(agrees.to(divisor.dtype), alpha=weight if combine == "mean" else 1.0)
-    if combine == "sum":
-        return merged
-    return merged.div_(torch.where(divisor == 0, torch.ones_like(divisor), divisor))
+            divisor.add_(agrees, alpha=weight if combine == "mean" else 1.0)
+    return merged if combine == "sum" else merged.div_(divisor.add_(divisor == 0))

@@ -13,7 +13,7 @@ from analysis.merge.signs import Vectors
 
 def trim_above(vector: Float[Tensor, "*shape"], threshold: float) -> Float[Tensor, "*shape"]:
     """Set every entry smaller in magnitude than `threshold` to 0; magnitudes are compared in float32."""
-    return torch.where(vector.abs().float() >= threshold, vector, torch.zeros_like(vector))
+    return vector * (vector.abs().float() >= threshold)
 
 
 class CountTrim:
@@ -75,7 +75,7 @@ class CountTrim:
         keep = magnitude > self._limit
         equals = max(0, min(flat.numel(), self._last + 1 - first))
         keep[:equals] |= magnitude[:equals] == self._limit
-        return torch.where(keep, flat, torch.zeros_like(flat)).reshape(vector.shape)
+        return (flat * keep).reshape(vector.shape)
 
 
 def trim_to_count(vector: Float[Tensor, "*shape"], density: float) -> Float[Tensor, "*shape"]:
