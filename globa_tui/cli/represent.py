@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
-
-import typer
+from typing import TYPE_CHECKING, Any
 
 from globa_tui.cli import options as opt
+from globa_tui.cli import represent_options as given
+from globa_tui.cli.measuring import in_foreground
 
 if TYPE_CHECKING:
+    from globa_tui.jobs.progress import Listener
+    from globa_tui.jobs.reporter import Reporter
     from globa_tui.jobs.represent import RepresentRequest
 
 EXAMPLE = """
@@ -20,52 +23,19 @@ globa-tui represent ./base ./ft1 ./ft2 ./ft3 ./ft4 --data task*.jsonl --select 3
 
 def represent(
     sources: opt.SourceArguments,
-    data: Annotated[
-        list[Path],
-        typer.Option(
-            "--data",
-            metavar="FILE",
-            help="Text (by lines, or by paragraphs where it has blank lines) or JSON lines, one file per task; "
-            "repeatable, and more files may follow.",
-        ),
-    ],
-    store: Annotated[
-        str | None,
-        typer.Option("--store", metavar="RUN", help="Keep hidden states and results in this run, new or analysed."),
-    ] = None,
-    samples: Annotated[int, typer.Option("--samples", metavar="K", help="Datapoints drawn from each file.")] = 5,
-    seed: Annotated[int, typer.Option("--seed", metavar="N", help="Of the choice of datapoints.")] = 0,
-    text_field: Annotated[
-        str | None,
-        typer.Option("--field", metavar="NAME", help="Key of the text in JSON lines.  [default: prompt, text, ...]"),
-    ] = None,
-    max_tokens: Annotated[int, typer.Option("--max-tokens", metavar="N", help="Longer inputs are cut.")] = 512,
-    batch_size: Annotated[int, typer.Option("--batch-size", metavar="N", help="Inputs that run together.")] = 8,
-    dtype: Annotated[
-        str,
-        typer.Option(
-            "--dtype", metavar="DTYPE", help="float32, bfloat16, float16 or auto: float32 on a CPU, else the base's."
-        ),
-    ] = "auto",
+    data: given.DataOption,
+    store: given.StoreOption = None,
+    samples: given.SamplesOption = 5,
+    seed: given.SeedOption = 0,
+    text_field: given.FieldOption = None,
+    max_tokens: given.MaxTokensOption = 512,
+    batch_size: given.BatchSizeOption = 8,
+    dtype: given.DtypeOption = "auto",
     device: opt.DeviceOption = "auto",
-    position: Annotated[
-        str,
-        typer.Option(
-            "--position", metavar="WHERE", help="Hidden state at the last token, or the mean over all tokens."
-        ),
-    ] = "last",
-    last_only: Annotated[
-        bool, typer.Option("--last-only", help="Only the last layer, not every layer.", show_default=False)
-    ] = False,
-    select: Annotated[
-        int | None, typer.Option("--select", metavar="K", help="Which K fine-tunes to merge: lowest worst MDS.")
-    ] = None,
-    budget: Annotated[
-        float | None,
-        typer.Option(
-            "--budget", metavar="D", help="Is there a merge whose hidden states are off by at most D (squared)?"
-        ),
-    ] = None,
+    position: given.PositionOption = "last",
+    last_only: given.LastOnlyOption = False,
+    select: given.SelectOption = None,
+    budget: given.BudgetOption = None,
     download: opt.DownloadOption = False,
     quiet: opt.QuietOption = False,
     as_json: opt.JsonOption = False,
@@ -114,15 +84,10 @@ def _told_apart(sources: list[str], data: list[Path]) -> tuple[list[str], tuple[
 
 
 def _run(request: RepresentRequest, *, quiet: bool) -> dict[str, Any]:
-    from globa_tui.cli.progress import display
-    from globa_tui.cli.signals import ending_in_order
-    from globa_tui.diagnostics import Interrupted
-    from globa_tui.jobs.represent import run_represent
+    def work(listener: Listener, watch: Callable[[Reporter], None]) -> dict[str, Any]:
+        from globa_tui.jobs.represent import run_represent
 
-    try:
-        with ending_in_order(), display("representations", quiet=quiet) as shown:
-            return run_represent(request, shown.update)
-    except KeyboardInterrupt:
-        kept = f"models that were run are kept in {request.store}" if request.store else "nothing was kept (no --store)"
-        msg = f"interrupted; {kept}; go on with the same command"
-        raise Interrupted(msg) from None
+        return run_represent(request, listener, watch)
+
+    kept = f"models that were run are kept in {request.store}" if request.store else "nothing was kept (no --store)"
+    return in_foreground(work, "representations", "inputs", f"; {kept}; go on with the same command", quiet=quiet)

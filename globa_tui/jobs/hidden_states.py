@@ -50,7 +50,7 @@ def run_model(
     *,
     last_only: bool,
     pad: int,
-    progress: Callable[[int, int], None],
+    batch_ended: Callable[[int], None],
 ) -> States:
     """Run a model on tokenised inputs.
 
@@ -66,8 +66,8 @@ def run_model(
         Keep the last layer only.
     pad
         Token for padding.
-    progress
-        Called with inputs done and inputs in all.
+    batch_ended
+        Called with the number of inputs that were run.
 
     Raises
     ------
@@ -78,7 +78,6 @@ def run_model(
     layers: tuple[int, ...] = ()
     device = next(model.parameters()).device
     for start in range(0, len(ids), batch):
-        progress(start, len(ids))
         part = ids[start : start + batch]
         lengths = torch.tensor([len(one) for one in part], device=device)
         longest = int(lengths.max())
@@ -87,7 +86,7 @@ def run_model(
         states = _forward(model, rows, mask.long())
         layers = _same_width(states, last_only)
         kept.append(_pooled([states[layer] for layer in layers], mask, lengths))
-    progress(len(ids), len(ids))
+        batch_ended(len(part))
     last, mean = (torch.cat([pair[which] for pair in kept]) for which in (0, 1))
     if not bool(torch.isfinite(last).all() and torch.isfinite(mean).all()):
         msg = "its hidden states are NaN or infinite; try --dtype bfloat16 or float32, and look at its weights"

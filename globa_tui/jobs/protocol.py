@@ -21,7 +21,7 @@ from store import files, process
 from store.errors import RunDamagedError, StoreError
 from store.run.layout import JOBS
 
-Kind = Literal["analyze", "merge", "evaluate", "sweep", "compare"]
+Kind = Literal["analyze", "merge", "represent", "evaluate", "sweep", "compare"]
 State = Literal["starting", "running", "pausing", "paused", "cancelling", "cancelled", "complete", "failed"]
 Command = Literal["pause", "resume", "cancel"]
 Liveness = Literal["alive", "dead", "lost", "remote"]

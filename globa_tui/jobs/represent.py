@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from globa_tui.diagnostics import printable
+from globa_tui.jobs.client import require_alone
+from globa_tui.jobs.progress import Listener
+from globa_tui.jobs.reporter import Reporter
 from globa_tui.jobs.representation import POSITIONS, derive
 from globa_tui.jobs.settings import SettingsError
 from globa_tui.jobs.sources import source_entry
 from globa_tui.jobs.texts import Drawn, draw
+from globa_tui.jobs.watch import Watch
 from store.checkpoints import Checkpoint, open_checkpoint
 from store.errors import MismatchError, RunForeignError, RunNotFoundError
 from store.run import Array, Run, read_states, run_folder, write_result, write_states
@@ -33,8 +38,6 @@ _TOKENIZER_FILES = (
     "merges.txt",
 )
 _TORCH_NAMES = {"BF16": "bfloat16", "F16": "float16"}
-
-Progress = Callable[[float, float, str], None]
 
 
 @dataclass(frozen=True)
@@ -95,15 +98,21 @@ class RepresentRequest:
             raise SettingsError(msg)
 
 
-def run_represent(request: RepresentRequest, progress: Progress = lambda done, total, text: None) -> dict[str, Any]:
+def run_represent(
+    request: RepresentRequest,
+    listener: Listener = lambda progress: None,
+    on_start: Callable[[Reporter], None] = lambda reporter: None,
+) -> dict[str, Any]:
     """Run every model that was not yet run on these inputs, and derive all distances.
 
     Parameters
     ----------
     request
         Models, data and settings.
-    progress
-        Called with inputs done, inputs in all and a text.
+    listener
+        Called with the progress, in inputs of all models.
+    on_start
+        Called once with what can stop the job.
 
     Returns
     -------
@@ -117,6 +126,10 @@ def run_represent(request: RepresentRequest, progress: Progress = lambda done, t
         A model cannot be opened or run, or hidden states of models differ in shape.
     RunForeignError
         The run was computed from models that are not among these.
+    RunBusyError, DiskFullError
+        Another such job writes there, or the disk is full.
+    JobCancelledError
+        The job was asked to stop; models that were run are kept.
 
     Notes
     -----
@@ -129,15 +142,19 @@ def run_represent(request: RepresentRequest, progress: Progress = lambda done, t
     opened = [open_checkpoint(source, download=request.download) for source in (request.base, *request.fine_tuned)]
     if request.store is not None:
         _require_same_models(run_folder(request.store), opened)
+        require_alone(request.store, "represent")
     device = resolve_device(request.device)
-    job = _Job(request, drawn, opened, device, progress)
-    found = [job.states(index) for index in range(len(opened))]
-    _require_same_shape(found, opened)
-    result = derive(
-        job.about(found), [model.states for model in found], request.position, request.select, request.budget
-    )
-    if request.store is not None:
-        write_result(run_folder(request.store), result, len(opened))
+    with Reporter("represent", request.store, listener) as reporter:
+        on_start(reporter)
+        job = _Job(request, drawn, opened, device, reporter)
+        found = job.run()
+        _require_same_shape(found, opened)
+        result = derive(
+            job.about(found), [model.states for model in found], request.position, request.select, request.budget
+        )
+        if request.store is not None:
+            write_result(run_folder(request.store), result, len(opened))
+        reporter.complete(f"{sum(not model.reused for model in found)} models run")
     return result
 
 
@@ -161,19 +178,26 @@ class _Job:
         drawn: list[Drawn],
         models: list[Checkpoint],
         device: torch.device,
-        progress: Progress,
+        reporter: Reporter,
     ) -> None:
         self._request, self._drawn, self._models, self._device = request, drawn, models, device
-        self._progress = progress
+        self._reporter, self._watch = reporter, Watch(reporter, None, memory=True)
         self._texts = [text for one in drawn for text in one.texts]
         self._folder = run_folder(request.store) if request.store is not None else None
         self._dtype = _dtype(request.dtype, models[0], device.type)
 
-    def states(self, index: int) -> _Found:
+    def run(self) -> list[_Found]:
+        """The states of every model."""
+        inputs = len(self._models) * len(self._texts)
+        self._reporter.begin(total=inputs, cost=inputs)
+        return [self._states(index) for index in range(len(self._models))]
+
+    def _states(self, index: int) -> _Found:
         """The states of a model, from the store or by running it."""
         identity = self._identity(index)
         kept = read_states(self._folder, index) if self._folder is not None else None
         if kept is not None and kept[0].get("identity") == identity:
+            self._reporter.layer_ended(len(self._texts), count=len(self._texts))
             return _from_store(*kept)
         found = self._run(index)
         if self._folder is not None:
@@ -238,27 +262,32 @@ class _Job:
         from globa_tui.jobs.loaded_model import ModelError
 
         name = printable(self._models[index].source)
-        total = len(self._texts) * len(self._models)
-        before = len(self._texts) * index
-        self._progress(before, total, f"loading {name}")
+        self._reporter.layer_started(name)
         folder, whose = self._tokenizer_folder(index)
         tokenizer = loaded_model.load_tokenizer(folder)
         ids = hidden_states.token_ids(tokenizer, self._texts, self._request.max_tokens, name)
-        model = loaded_model.load(self._models[index], self._models[0], _torch_dtype(self._dtype), self._device)
+        dtype = _torch_dtype(self._dtype)
+        self._watch.wait_for_memory(name, self._weights(index) * dtype.itemsize)
+        model = loaded_model.load(self._models[index], self._models[0], dtype, self._device)
         pad = tokenizer.pad_token_id if isinstance(tokenizer.pad_token_id, int) else 0
+
+        def batch_ended(inputs: int) -> None:
+            self._reporter.layer_ended(inputs, count=inputs)
+            self._reporter.layer_started(name)
+
         try:
             states = hidden_states.run_model(
-                model,
-                ids,
-                self._request.batch,
-                last_only=self._request.last_only,
-                pad=pad,
-                progress=lambda done, _: self._progress(before + done, total, f"running {name}"),
+                model, ids, self._request.batch, last_only=self._request.last_only, pad=pad, batch_ended=batch_ended
             )
         except ModelError as error:
             error.add_note(f"model {name}")
             raise
         return _Found(states, [len(one) for one in ids], hidden_states.tokens_hash(ids), whose, reused=False)
+
+    def _weights(self, index: int) -> int:
+        """Weights of the model that is loaded: of an adapter the base's."""
+        loaded = self._models[0] if self._models[index].adapter else self._models[index]
+        return sum(math.prod(header.shape) for header in loaded.tensors.values())
 
     def _tokenizer_folder(self, index: int) -> tuple[Path, str]:
         """Whose tokenizer a model gets: its own when its folder has one."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -16,12 +18,15 @@ import transformers
 from safetensors.torch import load_file, save_file
 
 from demo.family import MODELS
-from globa_tui.jobs import loaded_model, represent
+from globa_tui.jobs import client, loaded_model, represent
 from globa_tui.jobs.hidden_states import run_model
 from globa_tui.jobs.loaded_model import ModelError, load
+from globa_tui.jobs.progress import Progress
+from globa_tui.jobs.protocol import JobStatus, StatusWriter, read_status
+from globa_tui.jobs.reporter import JobCancelledError
 from globa_tui.jobs.represent import RepresentRequest, run_represent
 from store.checkpoints import open_checkpoint
-from store.errors import MismatchError, RunForeignError
+from store.errors import MismatchError, RunBusyError, RunForeignError
 from store.run import read_states
 from tests.inputs.adapters import lora
 
@@ -137,6 +142,30 @@ def test_what_was_run_before_a_failure_is_kept(data: Path, tmp_path: Path, monke
     assert [model["reused"] for model in result["models"]] == [True, True, False, False]
 
 
+def test_a_job_that_is_stopped_keeps_the_models_that_were_run(data: Path, tmp_path: Path) -> None:
+    """It ends after the batch in work, says so in its status, and the next one goes on after those models."""
+    folder, jobs = tmp_path / "r.globa", []
+
+    def stopping(progress: Progress) -> None:
+        if progress.done == len(TEXTS) + 1:
+            jobs[0].stop()
+
+    with pytest.raises(JobCancelledError):
+        run_represent(request(data, store=folder, batch=1), stopping, jobs.append)
+    status = read_status(folder, "represent")
+    assert (status.state, status.done, status.total) == ("cancelled", len(TEXTS) + 1, 4 * len(TEXTS))
+    result = run_represent(request(data, store=folder, batch=1))
+    assert [model["reused"] for model in result["models"]] == [True, False, False, False]
+
+
+def test_a_second_job_on_a_run_refuses(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "r.globa"
+    StatusWriter(folder, dataclasses.replace(JobStatus.of_this_process("represent", "running"), pid=os.getppid()))
+    monkeypatch.setattr(client, "is_working", lambda status: True)
+    with pytest.raises(RunBusyError, match=f"the represent job of process {os.getppid()} on .* is still running"):
+        run_represent(request(data, store=folder))
+
+
 def test_a_batch_gives_what_single_inputs_give(data: Path) -> None:
     one, many = (run_represent(request(data, "math", "code", batch=size)) for size in (1, 3))
     np.testing.assert_allclose(one["last"]["distance"], many["last"]["distance"], rtol=1e-4)
@@ -183,7 +212,7 @@ def test_heads_are_left_out(tmp_path: Path) -> None:
     plain = transformers.BertForSequenceClassification.from_pretrained(classifier, local_files_only=True).eval()
     checkpoint = open_checkpoint(str(classifier))
     ids = [[3, 4, 5], [6, 7, 8, 9, 10]]
-    run = {"last_only": False, "pad": 0, "progress": lambda done, total: None}
+    run = {"last_only": False, "pad": 0, "batch_ended": lambda inputs: None}
     found = run_model(load(checkpoint, checkpoint, torch.float32, CPU), ids, 2, **run)
     for row, one in enumerate(ids):
         with torch.inference_mode():

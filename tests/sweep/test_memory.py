@@ -12,6 +12,7 @@ from globa_tui.jobs.compare.job import run_compare
 from globa_tui.jobs.compare.settings import CompareRequest
 from globa_tui.jobs.evaluation.job import run_evaluation
 from globa_tui.jobs.evaluation.settings import EvaluationRequest, EvaluationSettings
+from globa_tui.jobs.represent import RepresentRequest, run_represent
 from globa_tui.jobs.sweep.job import run_sweep
 from globa_tui.jobs.sweep.settings import SweepRequest
 from store.run.journal import SWEEPS
@@ -82,3 +83,16 @@ def test_an_evaluation_waits_before_it_loads_a_model(run, monkeypatch):
     assert len(found) == 2
     (said,) = machine.pauses
     assert said.startswith(f"{MODELS / 'code'} can need ")
+
+
+def test_a_comparison_of_hidden_states_waits_before_it_loads_a_model(tmp_path, monkeypatch):
+    """The base's inputs are run, then others take the memory: the fine-tune waits, and is run in the end."""
+    data = tmp_path / "texts.txt"
+    data.write_text("one\ntwo\nthree\n")
+    machine = Machine(monkeypatch, after=3)
+    models = [str(MODELS / name) for name in ("base", "math", "code")]
+    found = run_represent(RepresentRequest(models[0], tuple(models[1:]), (data,)), machine)
+    assert len(found["models"]) == 3
+    (said,) = machine.pauses
+    assert said.startswith(f"{MODELS / 'math'} can need ")
+    assert (machine.seen[-1].state, machine.seen[-1].done, machine.seen[-1].total) == ("complete", 9, 9)
