@@ -23,6 +23,9 @@ _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 _NO_FOLDER_SYNC = frozenset({errno.EINVAL, errno.ENOTSUP, errno.EBADF, errno.EACCES})
 _MARK = ".tmp-"
 
+ABANDONED_SECONDS = 600.0
+"""A temporary file that nobody wrote to for so long belongs to a process that was killed."""
+
 
 def write_some(fd: int, data: memoryview, offset: int) -> int:
     """Write at an offset; may write less than asked for."""

@@ -15,9 +15,6 @@ from store.run.summary import Record, dump_record
 
 Progress = Callable[[int, int], None]
 
-_ABANDONED_SECONDS = 600.0
-"""A temporary file that nobody wrote to for so long belongs to a process that was killed."""
-
 
 def pack(
     run_path: str | Path,
@@ -76,7 +73,7 @@ def pack(
         _require_complete(run, records)
     done = [record for record in records if record["status"] == "done"]
     files.make_folder(target.parent)
-    files.remove_stale(target.parent, _ABANDONED_SECONDS, target.name)
+    files.remove_stale(target.parent, files.ABANDONED_SECONDS, target.name)
     files.ensure_free(target.parent, _size(run, done))
     with files.StagedFile(target) as staged:
         with h5py.File(staged, "w") as file:

@@ -26,8 +26,6 @@ if TYPE_CHECKING:
 
 _MOST_BYTES = 1 << 26
 """A larger result is not read: thousands of models make less."""
-_ABANDONED_SECONDS = 600.0
-"""A temporary file that nobody wrote to for so long belongs to a process that was killed."""
 _CURE = "run `globa-tui represent` again"
 
 
@@ -55,7 +53,7 @@ def write_states(folder: Path, record: Record, arrays: Mapping[str, Array]) -> N
     """
     path = states_file(folder, record["index"])
     files.make_folder(path.parent)
-    files.remove_stale(path.parent, _ABANDONED_SECONDS, path.name)
+    files.remove_stale(path.parent, files.ABANDONED_SECONDS)
     layer_files.write_layer_file(path, [(record, arrays)])
 
 
@@ -78,6 +76,7 @@ def write_result(folder: Path, result: Mapping[str, Any], models: int) -> None:
     """Write what was derived from the hidden states of the first so many models, and remove those of others."""
     path = folder / REPRESENTATION / RESULT
     files.make_folder(path.parent)
+    files.remove_stale(path.parent, files.ABANDONED_SECONDS)
     files.write_atomic(path, json.dumps(result, allow_nan=False).encode())
     kept = {states_file(folder, index).name for index in range(models)}
     for other in sorted(path.parent.glob("*.h5")):

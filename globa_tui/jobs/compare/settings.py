@@ -56,6 +56,7 @@ def write_request(request: CompareRequest) -> None:
     """Keep the request in its run, for the runner and for `resume`."""
     folder = request.sweep.run / COMPARISONS
     files.make_folder(folder)
+    files.remove_stale(folder, files.ABANDONED_SECONDS)
     files.write_atomic(folder / REQUEST, request.to_json().encode())
 
 

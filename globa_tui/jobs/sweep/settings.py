@@ -110,6 +110,7 @@ def write_request(request: SweepRequest) -> None:
     """Keep the request in its run, for the runner and for `resume`."""
     folder = request.run / SWEEPS
     files.make_folder(folder)
+    files.remove_stale(folder, files.ABANDONED_SECONDS)
     files.write_atomic(folder / REQUEST, request.to_json().encode())
 
 
