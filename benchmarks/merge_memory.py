@@ -1,7 +1,8 @@
 """Peak memory of merges against four times the largest tensor and 0.6 GB.
 
 `python -m benchmarks.merge_memory [BLOCKS] [NAME …]` for models of a few blocks, `… square SIDE NAME …` for two square
-matrices of that side, `… tenfold [ROWSxCOLS] NAME …` for a model that is ten times as large as that bound.
+matrices of that side, `… llama NAME …` for a block of Llama 7B below its embedding, `… tenfold [ROWSxCOLS] NAME …` for
+a model that is ten times as large as that bound.
 """
 
 from __future__ import annotations
@@ -105,6 +106,17 @@ def square(methods: list[str], side: int) -> list[Row]:
     return merge_rows(methods, two, f"2 of {side}²")
 
 
+def llama(methods: list[str]) -> None:
+    """The shapes of Llama 7B, each once: the matrices are large, and the embedding is larger."""
+    made = {
+        "model.embed_tokens.weight": (32000, 4096),
+        "model.layers.0.self_attn.q_proj.weight": (4096, 4096),
+        "model.layers.0.mlp.gate_proj.weight": (11008, 4096),
+        "model.layers.0.mlp.down_proj.weight": (4096, 11008),
+    }
+    print(table(merge_rows(methods, made, "32000×4096, 4096², 11008×4096 and 4096×11008")))
+
+
 def tenfold(methods: list[str], rows: int = 2048, cols: int = 2048) -> None:
     """A model of 6.4 GB in matrices of one shape; with fine-tunes and result, 26 GB on the disk."""
     blocks = 190 * 2048**2 // (rows * cols)
@@ -117,6 +129,8 @@ if __name__ == "__main__":
     if words[:1] == ["tenfold"]:
         shape = [int(side) for word in words[1:2] if word[0].isdigit() for side in word.split("x")]
         tenfold(words[2 if shape else 1 :], *shape)
+    elif words[:1] == ["llama"]:
+        llama(words[1:])
     elif words[:1] == ["square"]:
         print(table(square(words[2:], int(words[1]))))
     else:
