@@ -7,6 +7,7 @@ import math
 import pytest
 import torch
 
+from analysis import bootstrap
 from analysis.bootstrap import bootstrap_ratio
 from analysis.errors import OptionsError
 from tests.analysis.matrices import generator
@@ -21,6 +22,27 @@ def test_it_is_the_literal_percentile_interval() -> None:
     wanted = percentile_interval(numerators.numpy(), denominators.numpy(), draws, 0.9)
     assert (found.low, found.high) == pytest.approx(wanted, rel=1e-12)
     assert found.value == pytest.approx(float(numerators.sum() / denominators.sum()), rel=1e-15)
+
+
+def test_resamples_are_drawn_some_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Twenty in blocks of three, the last of two: all of them are in the interval, and no more."""
+    monkeypatch.setattr(bootstrap, "_DRAWS", 3 * 17 + 16)
+    numerators = torch.rand(17, dtype=torch.float64, generator=generator(1))
+    ones = torch.ones_like(numerators)
+    found = bootstrap_ratio(numerators, ones, generator(3), resamples=20)
+    source = generator(3)
+    draws = torch.cat([torch.randint(17, (count, 17), generator=source) for count in (3, 3, 3, 3, 3, 3, 2)]).numpy()
+    wanted = percentile_interval(numerators.numpy(), ones.numpy(), draws, 0.95)
+    assert (found.low, found.high) == pytest.approx(wanted, rel=1e-12)
+    monkeypatch.setattr(bootstrap, "_DRAWS", 1)
+    assert bootstrap_ratio(numerators, ones, generator(3), resamples=20).low < found.value
+
+
+def test_one_resample_is_its_own_interval() -> None:
+    numerators = torch.rand(17, dtype=torch.float64, generator=generator(1))
+    found = bootstrap_ratio(numerators, torch.ones_like(numerators), generator(3), resamples=1)
+    drawn = torch.randint(17, (17,), generator=generator(3))
+    assert found.low == found.high == pytest.approx(float(numerators[drawn].mean()))
 
 
 def test_the_interval_of_an_accuracy_is_that_of_the_normal_approximation() -> None:
@@ -53,5 +75,6 @@ def test_what_cannot_be_drawn_is_refused() -> None:
     one = torch.ones(1, dtype=torch.float64)
     with pytest.raises(OptionsError, match="0 items"):
         bootstrap_ratio(none, none, generator(0))
-    with pytest.raises(OptionsError, match="level 1"):
-        bootstrap_ratio(one, one, generator(0), level=1.0)
+    for wrong in ({"level": 1.0}, {"level": 0.0}, {"resamples": 0}):
+        with pytest.raises(OptionsError, match="all must be positive"):
+            bootstrap_ratio(one, one, generator(0), **wrong)

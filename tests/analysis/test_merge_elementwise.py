@@ -213,14 +213,20 @@ def test_ties_of_the_paper_takes_one_density_per_model():
     assert close(whole_merge("ties", {"density": (0.1, 0.6)}, named), reference.notebook(flat(named), (0.1, 0.6)))
 
 
-def test_votes_that_cancel_elect_the_majority():
-    """Were they to elect + or nothing, the result would be another."""
+@pytest.mark.parametrize(
+    ("name", "kept"), [("ties", {"density": 1.0}), ("dare_ties", {"density": 1.0, "trim_density": 1.0})]
+)
+def test_votes_that_cancel_elect_the_majority(name, kept):
+    """Were they to elect + or nothing, the result would be another; a tensor that is trimmed alone elects +."""
     base = torch.zeros(20)
     first, second = torch.full((20,), -1.0), torch.full((20,), -0.5)
     second[:2] = 1.0
-    found = whole_merge("ties", {"density": 1.0}, [("a", [base, first, second])])
+    named = [("a", [base, first, second])]
+    found = whole_merge(name, kept, named)
     assert close(found, reference.notebook([first.double().numpy(), second.double().numpy()], 1.0))
     assert found[0] == -1.0
+    context = TensorContext("a", "matrix", None, prepared(name, kept, named))
+    assert merge_method(name).merge([first, second], {**kept, "trim": "tensor"}, context)[0] == 1.0
 
 
 def test_a_whole_trim_without_its_first_pass_is_refused():
