@@ -169,6 +169,6 @@ def _finite(name: str, value: object) -> float:
         if not math.isfinite(result):
             raise ValueError
     except (ValueError, OverflowError):
-        msg = f"the coefficient of {name} is {value!r}; it must be a finite number"
+        msg = f"the coefficient of {name} is {value!r:.80}; it must be a finite number"
         raise RecipeError(msg) from None
     return result

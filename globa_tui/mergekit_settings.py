@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from globa_tui.coefficients import RecipeError, Target
 from globa_tui.params import ParamOverride
+from globa_tui.values import is_number
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ def check(name: str, setting: Any) -> Any:
     if _is_scalar(setting):
         return setting
     if isinstance(setting, list) and setting:
-        if all(_is_number(item) for item in setting):
+        if all(is_number(item) for item in setting):
             return setting
         if all(isinstance(item, dict) and "value" in item and set(item) <= {"filter", "value"} for item in setting):
             for item in setting:
@@ -72,7 +72,7 @@ def value_at(setting: Any, place: Place) -> Any:
     """
     if not isinstance(setting, list):
         return setting
-    if _is_number(setting[0]):
+    if is_number(setting[0]):
         position = place.depth * (len(setting) - 1)
         low = int(position)
         high = min(low + 1, len(setting) - 1)
@@ -105,9 +105,5 @@ def overrides_of(values: Mapping[str, Mapping[str, Any]], places: Sequence[Place
     return (*made, *(ParamOverride(Target("layer", place.name), values[place.name]) for place in rest))
 
 
-def _is_number(value: Any) -> bool:
-    return not isinstance(value, bool) and isinstance(value, int | float) and math.isfinite(value)
-
-
 def _is_scalar(value: Any) -> bool:
-    return isinstance(value, bool) or _is_number(value)
+    return isinstance(value, bool) or is_number(value)

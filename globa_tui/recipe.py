@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 import shlex
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -23,7 +22,7 @@ from globa_tui.coefficients import (
 from globa_tui.jobs.settings import AnalysisSettings, SettingsError, require_vocab
 from globa_tui.params import ParamOverride, checked_params, override_of, parse_param_for, resolve_params
 from globa_tui.presets import DEFAULT_PRESET, merge_preset
-from globa_tui.values import format_size, param_text, parse_param, parse_size
+from globa_tui.values import format_size, is_number, param_text, parse_param, parse_size
 
 FORMAT = 1
 DEFAULT_SHARD_SIZE = 5_000_000_000
@@ -296,7 +295,7 @@ def _text(name: str, value: Any) -> str | None:
 
 
 def _number(name: str, value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    if not is_number(value):
         msg = f"{name}: {value!r:.80} is not a finite number"
         raise RecipeError(msg)
     return float(value)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import sys
 from typing import Any
 
 from globa_tui.coefficients import RecipeError
@@ -13,6 +14,11 @@ _SIZE_UNITS = {"": 1, "B": 1} | {
     for power, letter in enumerate("KMGT", start=1)
     for binary in ("", "I")
 }
+
+
+def is_number(value: object) -> bool:
+    """Whether this is a finite number that a float can hold: of a YAML file an integer may be of any length."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
 
 
 def parse_size(text: str | int) -> int:

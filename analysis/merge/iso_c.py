@@ -49,9 +49,11 @@ def iso_c(
     if not is_decomposed(task_vectors[0], context, embeddings) or not taus:
         return scaled_mean(taus, task_vectors[0], float(scale))
     total = scaled_mean(taus, task_vectors[0], float(len(taus)))
+    del taus
     found = leading_triplets(total, min(total.shape), cut_tolerance(rank_cut, rank_tolerance))
     if not found.rank:
         return total
+    del total
     return recomposed(found.left, found.values.mean().expand(found.rank) * float(scale), found.right)
 
 

@@ -1,6 +1,7 @@
 """One parameter of a merge method: how it is read, and what it may be."""
 
 import math
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -68,6 +69,7 @@ class Parameter:
         return f" in {'(' if self.open_low else '['}{self.low:g}, {self.high:g}]"
 
     def _in_range(self, value: object) -> bool:
-        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        # An integer may be longer than any float.
+        if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= sys.float_info.max:
             return False
         return (self.low < value if self.open_low else self.low <= value) and value <= self.high

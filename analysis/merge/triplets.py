@@ -112,8 +112,11 @@ def orthogonalised(columns: Float[Tensor, "rows count"], tolerance: float | None
 def recomposed(
     left: Float[Tensor, "rows count"], values: Float[Tensor, " count"], right: Float[Tensor, "cols count"]
 ) -> Float[Tensor, "rows cols"]:
-    """Compute ``Σ_r s_r u_r v_rᵀ``."""
-    return (left * values.to(left.dtype)) @ right.mT
+    """Compute ``Σ_r s_r u_r v_rᵀ``; the strengths go to the smaller side, of which that makes a copy."""
+    strengths = values.to(left.dtype)
+    if left.shape[0] > right.shape[0]:
+        return left @ (right * strengths).mT
+    return (left * strengths) @ right.mT
 
 
 def along(

@@ -25,7 +25,7 @@ from globa_tui.jobs.merge_station import Finished, MergeWork, PassWork, task_of
 from globa_tui.jobs.merge_texts import add_texts
 from globa_tui.jobs.progress import Listener, Progress
 from globa_tui.jobs.reporter import Reporter
-from globa_tui.jobs.resources import memory_limit
+from globa_tui.jobs.resources import merge_limit
 from globa_tui.jobs.watch import Watch
 from globa_tui.recipe import Recipe
 from store.checkpoints import Layer
@@ -204,7 +204,7 @@ class _Merge:
             watch.wait(batch, {task.item: self._nbytes(self.plan.index.layers[task.item]) for task in batch})
             self.reporter.layer_started(batch[0].name)
 
-        return engine.run(work, together, Memory(memory_limit(tasks)), start, shares=shares)
+        return engine.run(work, together, Memory(merge_limit(layers)), start, shares=shares)
 
     def _nbytes(self, layer: Layer) -> int:
         return _size(layer) * BITS[self._codes[layer.tensor]] // 8

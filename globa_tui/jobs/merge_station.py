@@ -201,7 +201,10 @@ def task_of(layer: Layer, merger: LayerMerger, device: str, code: str) -> Task:
     read = read_bytes(layer) if whole else 0
     models = 1 + len(layer.fine_tuned)
     worked_in = 4 * (models + 2) * (entries if whole else min(entries, BLOCK))
-    if not whole:
+    if whole:
+        # A Gram matrix in float64, LAPACK's twice as much, and what is made of the vectors.
+        worked_in += 64 * min(entries, min(layer.shape, default=0) ** 2)
+    else:
         # One piece is worked on and one read ahead.
         worked_in += 2 * models * min(entries, PIECE) * BITS[layer.dtype] // 8
     output = entries * BITS[code] // 8

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator
 
 import torch
 
 from analysis.errors import AnalysisError, LinAlgError
-from globa_tui.engine.work import Task
 from globa_tui.memory import available_memory
 from globa_tui.values import about_size
 from store.checkpoints import Layer
@@ -57,9 +57,12 @@ def layer_bytes(layer: Layer, precision: str, copies: int = _WORKING_COPIES) -> 
     return copies * entries * (8 if precision == "float64" else 4)
 
 
-def memory_limit(tasks: Iterable[Task]) -> int:
-    """Bytes that a job's layers may take together: what the largest takes alone, and some for those beside it."""
-    return max((task.working for task in tasks), default=0) + _BESIDE // 2
+def merge_limit(layers: Iterable[Layer]) -> int:
+    """Bytes that the tensors of a merge may take together: four times the largest; one that takes more goes alone.
+
+    So the next is read and the last one written beside it only where a decomposition leaves room for that.
+    """
+    return max((4 * math.prod(layer.shape) * BITS[layer.dtype] // 8 for layer in layers), default=0) + _BESIDE // 2
 
 
 def analysis_limit(layers: Iterable[Layer], precision: str) -> int:

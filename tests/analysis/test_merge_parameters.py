@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 
@@ -29,7 +31,7 @@ def test_the_range_of_a_number_is_kept_and_told(limits, allowed, inside, outside
     parameter = Parameter("x", "number", 1.0, "", **limits)
     assert parameter.allowed == allowed
     assert [parameter.read(value) for value in inside] == inside
-    for value in outside:
+    for value in (*outside, math.nan, math.inf, 10**400, -(10**400)):
         with pytest.raises(OptionsError, match="x is"):
             parameter.read(value)
 

@@ -114,6 +114,10 @@ ONE = "merge_method: linear\nmodels: [{model: x, parameters: {weight: 1}}, {mode
             "weight: 'one' is not a number, a list",
         ),
         (
+            f"merge_method: linear\nmodels: [{{model: x, parameters: {{weight: 1{400 * '0'}}}}}]",
+            "is not a number, a list",
+        ),
+        (
             "merge_method: linear\nmodels: [{model: x, parameters: {weight: [{filter: 3, value: 1}]}}]",
             "weight: the filter 3 is not text",
         ),

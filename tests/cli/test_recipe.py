@@ -92,6 +92,8 @@ BOMB = "a: &a [x,x]\n" + "".join(f"{b}: &{b} [{', '.join([f'*{a}'] * 9)}]\n" for
         ("run: x\nparams: {density: {a: 1}}", "params: density is {'a': 1}"),
         ("run: x\nparams: {density: .inf}", "params: density is inf"),
         ("run: x\nskip_weights: [a]", "skip_weights: 'a' is not a finite number"),
+        (f"run: x\nskip_weights: [1{400 * '0'}]", "is not a finite number"),
+        (f"run: x\ncoefficients: {{A: 1{400 * '0'}}}", "it must be a finite number"),
         ("run: x\nfine_tuned: [a, b]\nskip_weights: [1, 2, 3]", "skip_weights: 3 values for 2 fine-tunes"),
         ("run: x\ndtype: int8", "dtype: 'int8' is not one of float32, float16, bfloat16, float64"),
         ("run: x\nshard_size: 0", "is not a size such as 5GB"),
