@@ -27,6 +27,8 @@ class Memory:
         self.stopped = False
         self._changed = threading.Condition()
         self._read = self._working = self._results = 0
+        self._to_come = 0
+        """What the work on what was read will take beside it."""
 
     def wait(self, may: Callable[[], bool]) -> None:
         """Wait until something is so.
@@ -41,17 +43,19 @@ class Memory:
             if self.stopped:
                 raise Stopped
 
-    def reading(self, size: int, may: Callable[[], bool]) -> None:
-        """Wait until this much may be read, and count it."""
+    def reading(self, size: int, working: int, may: Callable[[], bool]) -> None:
+        """Wait until this much may be read, which takes so much while it is computed, and count it."""
         with self._changed:
-            self.wait(lambda: may() and (not (self._read or self._working) or self._fits(size)))
+            self.wait(lambda: may() and (not (self._read or self._working) or self._fits(size + self._to_come)))
             self._read += size
+            self._to_come += working - size
 
     def computing(self, read: int, working: int) -> None:
         """Wait until something that was read may be computed, and count it as that."""
         with self._changed:
             self.wait(lambda: not (self._working or self._results) or self._fits(working - read))
             self._read -= read
+            self._to_come -= working - read
             self._working += working
 
     def computed(self, working: int, result: int) -> None:

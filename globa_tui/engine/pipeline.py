@@ -128,6 +128,11 @@ def _handed_over(batch: Batch, results: list[Result]) -> Iterator[tuple[Task, Re
         yield task, results.pop()
 
 
+def _sizes(batch: Batch) -> tuple[int, int]:
+    """Bytes that a batch takes when it was read, and while it is computed."""
+    return sum(task.read for task in batch), max(task.working for task in batch)
+
+
 @contextmanager
 def _untold() -> Iterator[None]:
     """Say nothing of a `Stopped` that falls into a callback of Python's, which cannot pass it on."""
@@ -175,7 +180,7 @@ class _Line(Generic[Result]):
         try:
             self._memory.wait(self._wants)
             while (batch := self._pipeline.next_batch()) is not None:
-                self._memory.reading(sum(task.read for task in batch), self._wants)
+                self._memory.reading(*_sizes(batch), self._wants)
                 self._hand(batch, self._worker.read(batch))
                 self._memory.wait(self._wants)
             self._memory.change(lambda: self._ready.append(None))
@@ -220,7 +225,7 @@ class _Line(Generic[Result]):
     def _compute(self, batch: Batch, inputs: list[Any] | BaseException) -> None:
         if isinstance(inputs, BaseException):
             raise inputs
-        read, working = sum(task.read for task in batch), max(task.working for task in batch)
+        read, working = _sizes(batch)
         self._memory.computing(read, working)
         self._breakable = True
         self._pipeline.starting(batch)

@@ -94,6 +94,22 @@ def test_results_that_wait_to_be_written_count_as_memory():
                 assert not work.seen.wait_for(lambda after=task.item + 1: ("compute", after) in work.steps, 0.05)
 
 
+def test_what_was_read_keeps_room_for_its_work():
+    """Also in the moment between its reading and the start of its work."""
+    memory = Memory(100)
+    memory.reading(10, 120, lambda: True)
+    other = threading.Thread(target=memory.reading, args=(10, 20, lambda: True), daemon=True)
+    other.start()
+    other.join(0.1)
+    assert other.is_alive()
+    memory.computing(10, 120)
+    other.join(0.1)
+    assert other.is_alive()
+    memory.computed(120, 0)
+    other.join(10)
+    assert not other.is_alive()
+
+
 @pytest.mark.parametrize("limit", [0, 35, 70, 200])
 @pytest.mark.parametrize("workers", [1, 3])
 def test_the_limit_holds_and_nothing_locks_up(limit, workers):
