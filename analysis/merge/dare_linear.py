@@ -63,7 +63,7 @@ def dare_linear(
     factor = float(scale) / total if normalize and abs(total) >= 1e-8 else float(scale)
     merged = task_vectors[0].new_zeros(task_vectors[0].shape)
     for index, vector, one in present(task_vectors, weights):
-        kept = drop(vector, shares[index], scales[index], seed, context.name, index, context.first)
+        kept = drop(vector, shares[index], scales[index], seed, context.name, index, context.first)()
         merged.add_(kept, alpha=one * factor)
     return merged
 

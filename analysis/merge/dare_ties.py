@@ -11,7 +11,7 @@ from torch import Tensor
 
 from analysis.merge.context import TensorContext, TensorPasses
 from analysis.merge.dare_linear import DENSITY, norm_ratios
-from analysis.merge.drop import RESCALE, SEED, Rescale, dropping, factors
+from analysis.merge.drop import RESCALE, SEED, Rescale, drop, factors
 from analysis.merge.method import MergeMethod, always
 from analysis.merge.parameter import Parameter
 from analysis.merge.signs import Combine, Elect, Vectors, combine_agreeing, sign_votes
@@ -72,7 +72,7 @@ def _sources(
     shares = per_task("density", density, len(task_vectors), 1.0)
     scales = factors(rescale, shares, context.found.norms if isinstance(context.found, DropPasses) else None)
     return [
-        dropping(vector, shares[model], scales[model], seed, context.name, model, context.first)
+        drop(vector, shares[model], scales[model], seed, context.name, model, context.first)
         for model, vector in enumerate(task_vectors)
     ]
 

@@ -51,26 +51,13 @@ def drop(
     name: str,
     model: int,
     first: int = 0,
-) -> Float[Tensor, "*shape"]:
-    """Compute ``τ̂ = s · m ⊙ τ`` with a random mask m and the factor s.
+) -> Callable[[], Float[Tensor, "*shape"]]:
+    """Prepare ``τ̂ = s · m ⊙ τ`` with a random mask m and the factor s; m is drawn at the first call and kept.
 
     References
     ----------
     Yu et al., Language models are super Mario, ICML 2024, equation 2.
     """
-    return dropping(vector, density, factor, seed, name, model, first)()
-
-
-def dropping(
-    vector: Float[Tensor, "*shape"],
-    density: float,
-    factor: float,
-    seed: int,
-    name: str,
-    model: int,
-    first: int = 0,
-) -> Callable[[], Float[Tensor, "*shape"]]:
-    """`drop` as often as it is called, with a mask that is drawn once and kept."""
     if density >= 1.0:
         return lambda: vector
     mask = cache(lambda: keep_mask(vector.shape, density, seed, name, model, first).to(vector.device))
@@ -103,7 +90,7 @@ class NormRatios:
         """Add up the magnitudes of the next part, before and after the drop."""
         for model, (vector, share, sums) in enumerate(zip(task_vectors, self._shares, self._sums, strict=True)):
             if share < 1.0:
-                kept = drop(vector, share, 1.0, self._seed, context.name, model, context.first)
+                kept = drop(vector, share, 1.0, self._seed, context.name, model, context.first)()
                 sums[0] += float(vector.abs().sum(dtype=torch.float64))
                 sums[1] += float(kept.abs().sum(dtype=torch.float64))
 

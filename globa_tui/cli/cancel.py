@@ -10,4 +10,4 @@ EXAMPLE = "globa-tui cancel math-code"
 
 def cancel(run: RunArgument) -> None:
     """Stop the jobs of RUN. Finished layers are kept; an unfinished merge leaves nothing behind."""
-    ask(run, "cancel", "stops after the layer it is at; finished layers are kept")
+    ask(run, "cancel", "stops after the layer, tensor or batch it is at; finished layers are kept")

@@ -12,5 +12,5 @@ globa-tui resume math-code
 
 
 def pause(run: RunArgument) -> None:
-    """Let the jobs of RUN wait until `resume`. They finish the layer they are at."""
-    ask(run, "pause", "pauses after the layer it is at")
+    """Let the jobs of RUN wait until `resume`. They finish the layer, tensor or batch they are at."""
+    ask(run, "pause", "pauses after the layer, tensor or batch it is at")

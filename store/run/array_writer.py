@@ -27,8 +27,7 @@ class ArrayWriter:
         self._link = h5py.h5p.create(h5py.h5p.LINK_CREATE)
         self._link.set_create_intermediate_group(True)
         self._link.set_char_encoding(h5t.CSET_UTF8)
-        self._text = h5py.string_dtype()
-        self._kinds = {self._text: _Kind.of(self._text)}
+        self._kinds: dict[np.dtype[Any], _Kind] = {}
         self._spaces: dict[tuple[int, ...], h5s.SpaceID] = {(): h5s.create(h5s.SCALAR)}
         self._texts: dict[str | tuple[str, ...], np.ndarray[Any, Any]] = {}
 
@@ -96,9 +95,11 @@ class ArrayWriter:
         return self._kinds[dtype]
 
     def _as_text(self, value: str | tuple[str, ...]) -> np.ndarray[Any, Any]:
-        """A text, or a list of texts, of variable length."""
+        """A text, or a list of texts, as UTF-8 of a fixed length: no other lies where the attribute does."""
         if value not in self._texts:
-            self._texts[value] = np.array(value, dtype=self._text)
+            texts = [value.encode()] if isinstance(value, str) else [text.encode() for text in value]
+            kind = h5py.string_dtype(length=max([1, *map(len, texts)]))
+            self._texts[value] = np.array(texts[0] if isinstance(value, str) else texts, dtype=kind)
         return self._texts[value]
 
 

@@ -15,10 +15,11 @@ import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from store import files
 from store.errors import RunDamagedError, RunError, StoreError
+from store.run.attributes import read_int, read_texts
 from store.run.layout import FORMAT, LAYERS, group_name
 from store.run.manifest import check_format
 from store.run.summary import dump_record, parse_record
@@ -174,7 +175,7 @@ def open_file(path: Path, *, follow: bool = False) -> Iterator[h5py.File]:
         raise RunDamagedError(msg)
     try:
         with h5py.File(path, "r", locking=False) as file:
-            check_format(_plain_int(file.attrs.get("format")), str(path))
+            check_format(read_int(file, "format"), str(path))
             yield file
     except StoreError:
         raise
@@ -211,8 +212,8 @@ def read_about(group: h5py.Group) -> dict[str, _About] | None:
 
 def _checksum(group: h5py.Group, name: str, dataset: h5py.Dataset, about: Mapping[str, _About] | None) -> int:
     told = about.get(name) if about is not None else None
-    found = told[0] if told is not None else _plain_int(dataset.attrs.get("crc32"))
-    if not isinstance(found, int):
+    found = told[0] if told is not None else read_int(dataset, "crc32")
+    if found is None:
         raise _damaged(group, name, "has no checksum")
     return found
 
@@ -221,15 +222,8 @@ def _description(dataset: h5py.Dataset, told: _About | None) -> tuple[str, str, 
     """Unit, description and axes of an array."""
     if told is not None:
         return told[1:]
-    given: dict[str, Any] = dict(dataset.attrs)
-    return str(given["unit"]), str(given["description"]), tuple(str(axis) for axis in given["dims"])
-
-
-def _plain_int(value: object) -> object:
-    try:
-        return int(cast("Any", value))
-    except (TypeError, ValueError):
-        return value
+    (unit,), (description,) = read_texts(dataset, "unit"), read_texts(dataset, "description")
+    return unit, description, read_texts(dataset, "dims")
 
 
 def _one_line(error: BaseException) -> str:
@@ -280,7 +274,7 @@ def array_names(group: h5py.Group) -> list[str]:
             found.append(name)
 
     group.visititems(visit)
-    expected = _plain_int(group.attrs.get(_COUNT))
+    expected = read_int(group, _COUNT)
     if len(found) != expected:
         raise _damaged(group, _COUNT, f"{expected} claimed, {len(found)} found")
     return sorted(found)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-FORMAT = 2
+FORMAT = 3
 """Version of the format; docs/store.md describes it."""
 
 SUFFIX = ".globa"

@@ -49,7 +49,7 @@ def test_states_come_back_and_a_packed_run_has_them_twice_over(tmp_path: Path) -
         assert Run.open(packed).records()[0]["status"] == "done"
         with h5py.File(packed) as file:
             np.testing.assert_array_equal(file["representation/00000002/hidden/last"][:], states(2))
-            assert list(file["representation/00000002/hidden/last"].attrs["dims"]) == ["input", "layer", "width"]
+            assert list(file["representation/00000002/hidden/last"].attrs["dims"]) == [b"input", b"layer", b"width"]
 
 
 def test_an_analysis_may_follow_and_start_afresh(tmp_path: Path) -> None:

@@ -83,8 +83,8 @@ def test_a_file_made_in_memory_and_one_made_on_the_disk_hold_the_same(
         with h5py.File(path, "r") as file:
             about = file["layers/00000000/spectrum/1"].attrs
             assert list(about) == ["crc32", "description", "dims", "unit"]
-            assert (about["unit"], about["description"]) == ("1", "singular values of task vector 1")
-            assert list(about["dims"]) == ["rank"]
+            assert (about["unit"], about["description"]) == (b"1", b"singular values of task vector 1")
+            assert list(about["dims"]) == [b"rank"]
         assert_layer(read(path), 0)
     with open_file(on_disk) as one, open_file(in_memory) as two:
         assert read_record(layers_of(one), 0) == read_record(layers_of(two), 0)
@@ -142,9 +142,9 @@ def test_the_same_analysis_gives_the_same_bytes(tmp_path: Path) -> None:
 def test_every_array_says_what_it_is(tmp_path: Path) -> None:
     with h5py.File(write(tmp_path / "x.h5"), "r") as file:
         dataset = file["layers/00000000/basis/left"]
-        assert dataset.attrs["unit"] == "1"
-        assert dataset.attrs["description"] == "left common basis"
-        assert list(dataset.attrs["dims"]) == ["rows", "directions"]
+        assert dataset.attrs["unit"] == b"1"
+        assert dataset.attrs["description"] == b"left common basis"
+        assert list(dataset.attrs["dims"]) == [b"rows", b"directions"]
         assert file.attrs["format"] == FORMAT
 
 

@@ -171,7 +171,7 @@ def test_the_documented_way_to_read_with_h5py_alone(
     assert names["manifest"] == Run.open("run.h5").manifest
     assert names["records"] == [found for found in Run.open("run.h5").records() if found["status"] != "pending"]
     np.testing.assert_array_equal(names["spectrum"], arrays(3)["spectrum/1"].values)
-    assert "spectrum/1 ('rank',) 1 singular values of task vector 1" in capsys.readouterr().out
+    assert "spectrum/1 ['rank'] 1 singular values of task vector 1" in capsys.readouterr().out
 
 
 def test_the_documentation_names_everything(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from tests.store.run_samples import arrays, assert_layer, manifest, record
 STORES = Path(__file__).parents[1] / "data" / "stores"
 
 
-@pytest.mark.parametrize("name", ["v1", "v1.h5"])
+@pytest.mark.parametrize("name", ["v1", "v1.h5", "v2", "v2.h5"])
 def test_a_run_of_every_version_is_read(name: str) -> None:
     opened = Run.open(STORES / name)
     assert [found["status"] for found in opened.records()] == ["done", "skipped", "done", "done", "failed"]
@@ -21,7 +21,7 @@ def test_a_run_of_every_version_is_read(name: str) -> None:
         assert_layer(opened.arrays(index), index)
 
 
-@pytest.mark.parametrize("name", ["v1"])
+@pytest.mark.parametrize("name", ["v1", "v2"])
 def test_a_run_of_every_version_is_continued(tmp_path: Path, name: str) -> None:
     shutil.copytree(STORES / name, tmp_path / name)
     with RunWriter.create_or_resume(tmp_path / name, manifest(5)) as writer:

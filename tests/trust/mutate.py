@@ -105,6 +105,22 @@ def of_bytes(data: bytes) -> st.SearchStrategy[bytes]:
     return st.lists(_edit, min_size=1, max_size=4).map(lambda edits: edited(data, edits))
 
 
+def of_hdf5(data: bytes) -> st.SearchStrategy[bytes]:
+    """An HDF5 file whose structures point elsewhere, to each other or to themselves, or with edits of its bytes."""
+    words = {place: int.from_bytes(data[place : place + 8], "little") for place in range(0, len(data) - 8, 8)}
+    pointers = [place for place, word in words.items() if 0 < word < len(data)]
+    targets = sorted({words[place] for place in pointers} | {0, 1, 2**63, 2**64 - 1, len(data)})
+
+    def redirected(changes: list[tuple[int, int]]) -> bytes:
+        found = bytearray(data)
+        for place, target in changes:
+            found[place : place + 8] = target.to_bytes(8, "little")
+        return bytes(found)
+
+    some = st.lists(st.tuples(st.sampled_from(pointers), st.sampled_from(targets)), min_size=1, max_size=3)
+    return some.map(redirected) | of_bytes(data)
+
+
 def of_text(text: str) -> st.SearchStrategy[bytes]:
     """A text with words replaced by hostile ones, or with edits of its bytes."""
     words = text.split()

@@ -37,7 +37,7 @@ def changes(kitchen: Kitchen, data: st.DataObject, path: Path) -> bytes:
     elif path.suffix == ".json":
         strategy = mutate.of_json(json.loads(path.read_text()))
     elif path.suffix == ".h5":
-        strategy = mutate.of_bytes(path.read_bytes())
+        strategy = mutate.of_hdf5(path.read_bytes())
     else:
         strategy = mutate.of_text(path.read_text())
     return data.draw(strategy)
@@ -91,12 +91,20 @@ def test_a_changed_run(kitchen: Kitchen, name: str) -> None:
     check()
 
 
-def test_a_changed_packed_file(kitchen: Kitchen) -> None:
+PACKED = {"of this format": None, "of format 2": Path(__file__).parents[1] / "data" / "stores" / "v2.h5"}
+
+
+@pytest.mark.parametrize("which", PACKED)
+def test_a_changed_packed_file(kitchen: Kitchen, which: str) -> None:
+    """Attributes of format 2 lie in heaps, which HDF5 itself walks through without an end."""
+    packed = PACKED[which] or kitchen.packed
+    commands = [["show"], ["show", "--json"], ["status"], ["pack"], ["merge"]]
+
     @some
-    @given(data=st.data(), words=st.sampled_from([["show"], ["show", "--json"], ["status"], ["merge"]]))
+    @given(data=st.data(), words=st.sampled_from(commands))
     def check(data: st.DataObject, words: list[str]) -> None:
-        run = kitchen.copy(kitchen.packed)
-        run.write_bytes(changes(kitchen, data, kitchen.packed))
+        run = kitchen.copy(packed)
+        run.write_bytes(changes(kitchen, data, packed))
         read_with(kitchen, run, words)
         note(words[0], "changed packed file", "a result, or one line")
 
@@ -108,7 +116,7 @@ def read_with(kitchen: Kitchen, run: Path, words: list[str]) -> None:
         kitchen.merge(run, codes=frozenset({0, 1, 2, 3, 4}))
         return
     out = kitchen.folder / "changed" / "packed-again.h5"
-    more = [out, "--quiet"] if words == ["pack"] else []
+    more = [out, "--incomplete", "--quiet"] if words == ["pack"] else []
     result = judged({0, 1, 4}, words[0], run, *words[1:], *more, folders=(kitchen.folder,))
     if "--json" in words and result.code == 0:
         json.loads(result.out)

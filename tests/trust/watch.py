@@ -1,7 +1,12 @@
-"""A command in this process, watched: its time, its memory, and every file it opens or changes."""
+"""A command in this process, watched: its time, its memory, and every file it opens or changes.
+
+A command that hangs in C never comes back to Python: the whole process ends then, and leaves `hang.txt`, with where it
+was, beside the files that it was given.
+"""
 
 from __future__ import annotations
 
+import faulthandler
 import os
 import resource
 import signal
@@ -75,6 +80,8 @@ def watched(*folders: Path) -> Iterator[None]:
     used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (used + MEMORY, hard))
     signal.setitimer(signal.ITIMER_REAL, SECONDS)
+    told = (folders[0] / "hang.txt").open("w")
+    faulthandler.dump_traceback_later(3 * SECONDS, exit=True, file=told)
     folder = Path.cwd()
     # Names that are relative to an open folder, as rmtree uses, count as relative to this one.
     os.chdir(folders[0])
@@ -83,6 +90,8 @@ def watched(*folders: Path) -> Iterator[None]:
         yield
     finally:
         seen, _seen = _seen, None
+        faulthandler.cancel_dump_traceback_later()
+        told.close()
         os.chdir(folder)
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
