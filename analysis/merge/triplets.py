@@ -105,8 +105,10 @@ def orthogonalised(columns: Float[Tensor, "rows count"], tolerance: float | None
     # Squaring loses what lies below √eps; a looser tolerance than that is honoured as it is.
     least = max(tolerance, 1e-6) ** 2 * squares[-1]
     first = int((squares <= least).sum())
-    squares, vectors = squares[first:], vectors[:, first:]
-    return product(columns, (vectors / squares.sqrt()) @ vectors.mT)
+    vectors = vectors[:, first:].div_(squares[first:].pow(0.25))
+    inverse_root = vectors @ vectors.mT
+    del vectors
+    return product(columns, inverse_root)
 
 
 def recomposed(
