@@ -22,6 +22,7 @@ from store.errors import RunDamagedError, RunError, StoreError
 from store.run.attributes import read_int, read_texts
 from store.run.layout import FORMAT, LAYERS, group_name
 from store.run.manifest import check_format
+from store.run.structure import require_plain_file, require_sound_object
 from store.run.summary import dump_record, parse_record
 
 if TYPE_CHECKING:
@@ -44,6 +45,10 @@ _SMALL = 1 << 24
 _NOT_DAMAGE = frozenset(
     {errno.ENOENT, errno.EACCES, errno.EPERM, errno.EIO, errno.ESTALE, errno.ENOTCONN, errno.EMFILE, errno.ENFILE}
 )
+_HARD = 0
+"""HDF5's number for a link to something in the same file."""
+_DEEPEST = 8
+"""Levels of groups below a layer; ours have three."""
 _CURE = "resume the analysis, which computes the layer again"
 
 
@@ -91,12 +96,12 @@ def write_layer_file(
     files.ensure_free(path, needed)
     with files.StagedFile(path) as staged:
         if needed <= _SMALL:
-            with h5py.File(path.name, "w", driver="core", backing_store=False) as file:
+            with h5py.File(path.name, "w", driver="core", backing_store=False, libver="earliest") as file:
                 texts = _write_layers(file, items)
                 file.flush()
                 staged.write(file.id.get_file_image())
         else:
-            with h5py.File(staged, "w") as file:
+            with h5py.File(staged, "w", libver="earliest") as file:
                 texts = _write_layers(file, items)
         return staged.publish(), texts
 
@@ -174,6 +179,8 @@ def open_file(path: Path, *, follow: bool = False) -> Iterator[h5py.File]:
         msg = f"{path}: not a plain file, and a run may not point outside its folder; delete it and {_CURE}"
         raise RunDamagedError(msg)
     try:
+        with path.open("rb") as plain:
+            require_plain_file(plain.fileno())
         with h5py.File(path, "r", locking=False) as file:
             check_format(read_int(file, "format"), str(path))
             yield file
@@ -257,60 +264,67 @@ def layer_group(layers: h5py.Group, index: int) -> h5py.Group:
     return subgroup(layers, group_name(index))
 
 
-def array_names(group: h5py.Group) -> list[str]:
-    """Names of all arrays of a layer, in order.
+def arrays_in(group: h5py.Group) -> dict[str, h5py.Dataset]:
+    """Find all arrays of a layer, by name and in order; nothing is read yet.
 
     Raises
     ------
     RunDamagedError
-        There are not as many as were written.
+        There are not as many as were written, or not where they should be.
     """
-    import h5py
-
-    found: list[str] = []
-
-    def visit(name: str, node: object) -> None:
-        if isinstance(node, h5py.Dataset) and name not in {RECORD, ABOUT}:
-            found.append(name)
-
-    group.visititems(visit)
     expected = read_int(group, _COUNT)
+    found = {name: node for name, node in _datasets(group, "", set()) if name not in {RECORD, ABOUT}}
     if len(found) != expected:
         raise _damaged(group, _COUNT, f"{expected} claimed, {len(found)} found")
-    return sorted(found)
+    return dict(sorted(found.items()))
 
 
-def read_array(group: h5py.Group, name: str, about: Mapping[str, _About] | None = None) -> np.ndarray[Any, Any]:
-    """Read one array and compare its checksum; `about` is what `read_about` says of the group, if that was read.
+def _datasets(group: h5py.Group, prefix: str, seen: set[int]) -> Iterator[tuple[str, h5py.Dataset]]:
+    """All datasets below a group that is a tree of few levels."""
+    import h5py
+
+    for part in group:
+        if not isinstance(part, str):  # no UTF-8
+            raise _damaged(group, repr(part), "a name that globa-tui does not give")
+        node, address = _child(group, part)
+        if not isinstance(node, h5py.Group):
+            yield prefix + part, _plain(group, part, node)
+            continue
+        if address in seen or prefix.count("/") == _DEEPEST:
+            raise _damaged(group, part, "groups that are no tree of a few levels")
+        seen.add(address)
+        yield from _datasets(node, f"{prefix}{part}/", seen)
+
+
+def read_arrays(group: h5py.Group, datasets: Mapping[str, h5py.Dataset]) -> Iterator[tuple[str, np.ndarray[Any, Any]]]:
+    """Read arrays that `arrays_in` found, one after the other, and compare their checksums.
 
     Raises
     ------
     RunDamagedError
-        The numbers are not those that were written, or lie outside the file.
+        The numbers are not those that were written.
     """
-    dataset = _dataset(group, name)
-    if dataset.dtype.kind not in "iuf":
-        raise _damaged(group, name, f"holds {dataset.dtype}, not numbers")
-    values: np.ndarray[Any, Any] = dataset[()]
-    if not dataset.shape:
-        import numpy as np
+    import numpy as np
 
-        values = np.asarray(values)
-    checksum = zlib.crc32(values.data.cast("B") if values.size else b"")
-    if checksum != _checksum(group, name, dataset, about or read_about(group)):
-        raise _damaged(group, name, "the checksum differs")
-    return values
+    about = read_about(group)
+    for name, dataset in datasets.items():
+        if dataset.dtype.kind not in "iuf":
+            raise _damaged(group, name, f"holds {dataset.dtype}, not numbers")
+        values: np.ndarray[Any, Any] = np.asarray(dataset[()])
+        checksum = zlib.crc32(values.data.cast("B") if values.size else b"")
+        if checksum != _checksum(group, name, dataset, about):
+            raise _damaged(group, name, "the checksum differs")
+        yield name, values
 
 
 def copy_layer(writer: ArrayWriter, source: h5py.Group, layers: h5py.Group) -> None:
     """Copy a layer into another file array by array, comparing checksums."""
     target = layers.create_group(str(source.name).rpartition("/")[2])
     writer.text(target, RECORD, read_text(source, RECORD))
-    names = array_names(source)
-    writer.count(target, _COUNT, len(names))
+    datasets = arrays_in(source)
+    writer.count(target, _COUNT, len(datasets))
     about = read_about(source)
-    for name in names:
-        before = _dataset(source, name)
+    for name, before in datasets.items():
         unit, description, dims = _description(before, about.get(name) if about is not None else None)
         if writer.array(target, name, before, unit, description, dims) != _checksum(source, name, before, about):
             raise _damaged(source, name, "the checksum differs")
@@ -341,9 +355,8 @@ def valid_layers(path: Path, indices: Iterable[int] | None = None, *, through: b
             with contextlib.suppress(RunDamagedError, ValueError, OSError, RuntimeError, KeyError):
                 record = read_record(layers, int(name))
                 group = layer_group(layers, int(name))
-                about = read_about(group) if through else None
-                for array in array_names(group) if through else ():
-                    read_array(group, array, about)
+                for _ in read_arrays(group, arrays_in(group)) if through else ():
+                    pass
                 valid[record["index"]] = record
     return valid
 
@@ -359,10 +372,13 @@ def subgroup(parent: h5py.Group, name: str) -> h5py.Group:
 
 
 def _dataset(group: h5py.Group, name: str) -> h5py.Dataset:
-    """Return a dataset whose bytes are plain, in this file, and all there."""
+    return _plain(group, name, _walk(group, name))
+
+
+def _plain(group: h5py.Group, name: str, node: object) -> h5py.Dataset:
+    """Require a dataset whose bytes are plain, in this file, and all there."""
     import h5py
 
-    node = _walk(group, name)
     if not isinstance(node, h5py.Dataset) or node.shape is None:
         raise _damaged(group, name, "not an array")
     if node.external or node.is_virtual or node.chunks is not None:
@@ -380,11 +396,23 @@ def _walk(parent: h5py.Group, name: str) -> object:
     for part in name.split("/"):
         if not isinstance(node, h5py.Group):
             raise _damaged(parent, name, "missing")
-        link = node.get(part, getlink=True)
-        if not isinstance(link, h5py.HardLink):
-            raise _damaged(parent, name, "missing" if link is None else "a link, which a run may not hold")
-        node = node[part]
+        node, _ = _child(node, part)
     return node
+
+
+def _child(group: h5py.Group, part: str) -> tuple[object, int]:
+    """What a group holds under a name, and where in the file, once HDF5 can be let at it."""
+    key = part.encode()
+    if not group.id.links.exists(key):
+        raise _damaged(group, part, "missing")
+    link = group.id.links.get_info(key)
+    if link.type != _HARD:
+        raise _damaged(group, part, "a link, which a run may not hold")
+    try:
+        require_sound_object(group.file.id.get_vfd_handle(), link.u)
+    except ValueError as error:
+        raise _damaged(group, part, str(error)) from None
+    return group[part], link.u
 
 
 def _damaged(parent: h5py.Group, name: str, what: str) -> RunDamagedError:

@@ -76,7 +76,7 @@ def pack(
     files.remove_stale(target.parent, files.ABANDONED_SECONDS, target.name)
     files.ensure_free(target.parent, _size(run, done))
     with files.StagedFile(target) as staged:
-        with h5py.File(staged, "w") as file:
+        with h5py.File(staged, "w", libver="earliest") as file:
             file.attrs["format"] = FORMAT
             writer = ArrayWriter()
             writer.text(file, "manifest", dump_json(run.manifest))

@@ -168,7 +168,7 @@ class Run:
 
     def array_names(self, index: int) -> list[str]:
         """Return the names of the arrays of a layer."""
-        return self._read(index, layer_files.array_names)
+        return self._read(index, lambda group: list(layer_files.arrays_in(group)))
 
     def arrays(self, index: int, names: Iterable[str] | None = None) -> dict[str, np.ndarray[Any, Any]]:
         """Read arrays of a layer, comparing their checksums.
@@ -190,14 +190,13 @@ class Run:
         wanted = None if names is None else list(names)
 
         def read(group: h5py.Group) -> dict[str, np.ndarray[Any, Any]]:
-            present = layer_files.array_names(group)
+            present = layer_files.arrays_in(group)
             missing = [name for name in wanted or [] if name not in present]
             if missing:
                 msg = f"{self.path}: {self._name(index)} has no {missing[0]!r}; analyse again, keeping it (--factors)"
                 raise RunIncompleteError(msg)
-            about = layer_files.read_about(group)
-            chosen = present if wanted is None else wanted
-            return {name: layer_files.read_array(group, name, about) for name in chosen}
+            chosen = present if wanted is None else {name: present[name] for name in wanted}
+            return dict(layer_files.read_arrays(group, chosen))
 
         return self._read(index, read)
 

@@ -66,9 +66,7 @@ def read_states(folder: Path, index: int) -> tuple[Record, dict[str, np.ndarray[
                 layers = layer_files.layers_of(file)
                 group = layer_files.layer_group(layers, index)
                 record = layer_files.read_record(layers, index)
-                about = layer_files.read_about(group)
-                names = layer_files.array_names(group)
-                return record, {name: layer_files.read_array(group, name, about) for name in names}
+                return record, dict(layer_files.read_arrays(group, layer_files.arrays_in(group)))
     return None
 
 
