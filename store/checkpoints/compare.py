@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass
 
+from store.checkpoints.adapter_heads import report_heads, tied_heads
 from store.checkpoints.finding import Finding
 from store.checkpoints.model import Checkpoint
 from store.checkpoints.names import kind_of
@@ -53,6 +54,7 @@ def compare(base: Checkpoint, model: Checkpoint, number: int, ties: Mapping[str,
     if not names:
         return Comparison({}, (_nothing(base, model, label),))
     stand_ins = dict(_tied_outputs(base, model, names, ties))
+    heads = tied_heads(base, model, names, ties)
     findings = [
         *_renamed(renaming, label, len(names)),
         *quantised(model, label),
@@ -60,7 +62,8 @@ def compare(base: Checkpoint, model: Checkpoint, number: int, ties: Mapping[str,
         *_tied(stand_ins, label),
         *_untied(model, names, ties, label),
         *(_adapted(base, model, names, label) if model.adapter else _missing(base, names, stand_ins, label)),
-        *_extra(base, model, names, label),
+        *report_heads(base, model, names, heads, label),
+        *_extra(base, model, {*names.values(), *heads}, label),
         *_types(base, model, names, label),
     ]
     return Comparison({**names, **stand_ins}, tuple(findings))
@@ -158,15 +161,13 @@ def _adapted(base: Checkpoint, model: Checkpoint, names: Mapping[str, str], labe
     yield Finding("info", "adapter", f"{text} ({whole:,} of them whole), the others are as in the base")
 
 
-def _extra(base: Checkpoint, model: Checkpoint, names: Mapping[str, str], label: str) -> Iterator[Finding]:
-    paired = set(names.values())
+def _extra(base: Checkpoint, model: Checkpoint, known: Set[str], label: str) -> Iterator[Finding]:
     for name, header in model.tensors.items():
-        if name in paired:
+        if name in known:
             continue
         embedding = input_embedding(base.tensors, header.shape, any_rows=True) if is_output_embedding(name) else None
         if name in model.low_rank:
-            tied = f"the base ties it to {shown(embedding)}" if embedding else "the base has no such tensor"
-            text = f"{shown(name)}: {label} ({shown(model.source)}) adapts it, but {tied}"
+            text = f"{shown(name)}: {label} ({shown(model.source)}) adapts it, but the base has no such tensor"
             yield Finding("error", "adapter", f"{text}; merge the adapter with PEFT first", name)
         elif embedding is None:
             yield Finding("info", "extra", f"{shown(name)}: only in {label}: left out", name)

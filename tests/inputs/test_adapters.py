@@ -290,6 +290,63 @@ def test_factors_are_no_values(tmp_path: Path) -> None:
         reader.read(f"{Q}.weight")
 
 
+EMBED, HEAD = "model.embed_tokens", "lm_head"
+"""Of the family, whose base ties them where its config says so."""
+
+
+def heads_of(tmp_path: Path, modules: tuple[str, ...] = (Q,), stored: bool = False, **whole: torch.Tensor) -> list[str]:
+    """What is reported on output embeddings of an adapter, over a tied base that stores its own or not."""
+    weights = tensors()
+    weights.pop("lm_head.weight", None)
+    if stored:
+        weights["lm_head.weight"] = weights[f"{EMBED}.weight"].clone()
+    base = single(tmp_path / "base", weights, {"tie_word_embeddings": True})
+    given = {name.replace("__", "."): tensor for name, tensor in whole.items()}
+    folder = adapter(tmp_path / "ft", {name: factors(*SHAPES.get(name, (16, 16))) for name in modules}, given)
+    index = build_index(open_checkpoint(str(base)), [open_checkpoint(str(folder))])
+    return [f"{one.severity} {one.message}" for one in index.findings if one.message.startswith("lm_head.weight: ")]
+
+
+TABLE = tensors()[f"{EMBED}.weight"]
+SHAPES = {HEAD: tuple(TABLE.shape)}
+
+
+@pytest.mark.parametrize("stored", [False, True], ids=["tied-and-absent", "tied-and-stored"])
+def test_a_trained_head_over_a_tied_base_is_refused(stored: bool, tmp_path: Path) -> None:
+    """It has no place in the result, so that leaving it out would lose what was trained."""
+    refused = f"error lm_head.weight: ft1 ({tmp_path / 'ft'}) {{}}, but the base ties it to {EMBED}.weight; name a base"
+    refused += " that stores output embeddings, with tie_word_embeddings false in its config.json"
+    for whole in (
+        {"lm_head__weight": TABLE + 1},
+        {"lm_head__weight": TABLE + 1, "model__embed_tokens__weight": TABLE + 2},
+        {"lm_head__weight": TABLE, "model__embed_tokens__weight": TABLE + 2},
+        {"lm_head__weight": torch.cat([TABLE, TABLE[:1]])},
+    ):
+        assert heads_of(tmp_path, stored=stored, **whole)[0] == refused.format("has one of its own")
+    assert heads_of(tmp_path, (Q, HEAD), stored=stored)[0] == refused.format("adapts it")
+
+
+@pytest.mark.parametrize("stored", [False, True], ids=["tied-and-absent", "tied-and-stored"])
+def test_a_head_that_is_a_copy_of_the_embeddings_is_none(stored: bool, tmp_path: Path) -> None:
+    """PEFT saves both tables where the vocabulary was resized; types may differ, values may not."""
+    remark = f"info lm_head.weight: a copy in ft1, tied to {EMBED}.weight in the base: left out"
+    for whole in (
+        {"lm_head__weight": TABLE},
+        {"lm_head__weight": TABLE.double()},
+        {"lm_head__weight": TABLE + 1, "model__embed_tokens__weight": TABLE + 1},
+    ):
+        assert heads_of(tmp_path, stored=stored, **whole)[0] == remark
+    assert heads_of(tmp_path, stored=stored) == []
+
+
+def test_an_untied_base_takes_the_head_of_an_adapter(tmp_path: Path) -> None:
+    """What the refusal tells to do."""
+    weights = tensors() | {"lm_head.weight": TABLE.clone()}
+    base = single(tmp_path / "base", weights, {"tie_word_embeddings": False})
+    folder = adapter(tmp_path / "ft", {Q: factors(16, 16)}, {"lm_head.weight": TABLE + 1})
+    assert torch.equal(delta_of(folder, base, "lm_head.weight"), (TABLE + 1).double() - TABLE.double())
+
+
 def test_an_adapter_in_the_old_format(tmp_path: Path) -> None:
     base = single(tmp_path / "base", tensors())
     folder = adapter(tmp_path / "ft", {Q: factors(16, 16)})
