@@ -41,7 +41,10 @@ def is_mergekit(values: Mapping[str, Any]) -> bool:
 
 
 def from_mergekit(
-    values: Mapping[str, Any], where: str = "recipe", names: Callable[[str], Sequence[str]] | None = None
+    values: Mapping[str, Any],
+    where: str = "recipe",
+    names: Callable[[str], Sequence[str]] | None = None,
+    remark: Callable[[str], None] = lambda text: None,
 ) -> Recipe:
     """Translate mergekit's YAML.
 
@@ -57,20 +60,24 @@ def from_mergekit(
     names
         Tensor names of a model, asked for the base where a parameter varies over the model; from its headers when left
         out.
+    remark
+        Called with what mergekit takes and does not use: parameters of a model that are given to the base.
 
     Raises
     ------
     RecipeError
-        Naming the key that has no counterpart here.
+        Naming the key that has no counterpart here, or no effect where it stands.
     """
     try:
-        return _translate(values, names or _names_in_headers)
+        return _translate(values, names or _names_in_headers, lambda text: remark(f"{where}: {text}"))
     except RecipeError as error:
         msg = f"{where}: {error}"
         raise RecipeError(msg) from None
 
 
-def _translate(values: Mapping[str, Any], names: Callable[[str], Sequence[str]]) -> Recipe:
+def _translate(
+    values: Mapping[str, Any], names: Callable[[str], Sequence[str]], remark: Callable[[str], None]
+) -> Recipe:
     _refuse_unknown(values, _KEYS, "mergekit's key")
     name = values["merge_method"]
     if not isinstance(name, str) or name not in METHODS:
@@ -89,8 +96,7 @@ def _translate(values: Mapping[str, Any], names: Callable[[str], Sequence[str]])
     if name == "slerp":
         models = _slerped(models, base or "")
     elif method.needs_base:
-        # mergekit lists the base among the models; its task vector is zero.
-        models = [(model, own) for model, own in models if model != base]
+        models = _without_base(models, base, remark)
     base = base if base is not None else models[0][0]
     params, overrides = _params(name, [model for model, _ in models], shared, [own for _, own in models], base, names)
     if layers is not None:
@@ -142,7 +148,17 @@ def _model(entry: Any, method: str, base: Any) -> tuple[str, dict[str, Any]]:
     if plus and name != base:
         msg = f"models: {entry['model']!r} is a model with an adapter; only base_model may have one, save it as a whole"
         raise RecipeError(msg)
-    return adapter or name, _parameters(entry.get("parameters"), method)
+    return adapter or name, _own_parameters(entry.get("parameters"), method, entry["model"])
+
+
+def _without_base(
+    models: list[tuple[str, dict[str, Any]]], base: Any, remark: Callable[[str], None]
+) -> list[tuple[str, dict[str, Any]]]:
+    """The models without the base, which mergekit lists among them: its task vector is zero, whatever its weight."""
+    unused = [key for model, own in models if model == base for key in own]
+    if unused:
+        remark(f"base_model {base!r} has no task vector: no effect of its {' and '.join(unused)}, as in mergekit")
+    return [(model, own) for model, own in models if model != base]
 
 
 def _slerped(models: list[tuple[str, dict[str, Any]]], base: str) -> list[tuple[str, dict[str, Any]]]:
@@ -221,6 +237,16 @@ def _parameters(values: Any, method: str) -> dict[str, Any]:
     known = frozenset({*METHODS[method].of_models, *METHODS[method].of_merge})
     _refuse_unknown(values, known | _WITHOUT_EFFECT, f"mergekit's parameter of {method}")
     return {name: check(name, value) for name, value in values.items() if name not in _WITHOUT_EFFECT}
+
+
+def _own_parameters(values: Any, method: str, model: str) -> dict[str, Any]:
+    """Parameters of one model; mergekit does not look there for those of the whole merge."""
+    shared = frozenset(METHODS[method].of_merge) | _WITHOUT_EFFECT
+    misplaced = next((key for key in values if key in shared), None) if isinstance(values, dict) else None
+    if misplaced is not None:
+        msg = f"models: {model!r}: {misplaced} is of the whole merge and has no effect under one model"
+        raise RecipeError(msg + "; move it to the parameters of the file")
+    return _parameters(values, method)
 
 
 def _number(name: str, value: Any) -> float:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from globa_tui.coefficients import RecipeError, Target
-from globa_tui.diagnostics import UsageError
+from globa_tui.diagnostics import UsageError, say
 from globa_tui.recipe import Recipe, parse_coef, parse_param_for
 from globa_tui.values import parse_numbers, parse_size
 
@@ -82,7 +82,9 @@ def read_recipe(path: Path) -> Recipe:
     from globa_tui.mergekit import from_mergekit, is_mergekit
 
     values = safe_yaml.load(safe_yaml.read(path), str(path))
-    return from_mergekit(values, str(path)) if is_mergekit(values) else Recipe.from_dict(values, str(path))
+    if not is_mergekit(values):
+        return Recipe.from_dict(values, str(path))
+    return from_mergekit(values, str(path), remark=lambda text: say(f"warning: {text}"))
 
 
 def _with_method(recipe: Recipe, words: MergeWords) -> Recipe:

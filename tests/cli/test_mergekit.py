@@ -136,6 +136,11 @@ ONE = "merge_method: linear\nmodels: [{model: x, parameters: {weight: 1}}, {mode
         ),
         ("merge_method: linear\nmodels: [{model: x, parameters: {density: 1}}]", "parameter of linear 'density'"),
         ("merge_method: linear\nmodels: [{model: x, parameters: {weight: 0}}]", "cannot be normalized"),
+        ("merge_method: linear\nparameters: {int8: true}\nmodels: [{model: x}]", "parameter of linear 'int8'"),
+        (
+            "merge_method: slerp\nbase_model: b\nmodels: [{model: b, parameters: {weight: 1}}, {model: x}]",
+            "parameter of slerp 'weight'",
+        ),
         ("merge_method: task_arithmetic\nmodels: [{model: x, parameters: {weight: 1}}]", "base_model: "),
         ("merge_method: task_arithmetic\nbase_model: [b]\nmodels: [{model: x}]", "base_model: ['b'] is not text"),
         (
@@ -149,6 +154,57 @@ def test_what_has_no_counterpart_is_refused(text: str, named: str) -> None:
         read(text)
     assert named in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+SHARED = {
+    "linear": ("normalize", "int8_mask"),
+    "ties": ("normalize", "lambda", "int8_mask"),
+    "dare_ties": ("normalize", "lambda", "rescale"),
+    "slerp": ("t",),
+}
+
+
+@pytest.mark.parametrize(("method", "key"), [(method, key) for method, keys in SHARED.items() for key in keys])
+@pytest.mark.parametrize("model", ["b", "x"])
+def test_a_parameter_of_the_whole_merge_under_one_model_is_refused(method: str, key: str, model: str) -> None:
+    """mergekit reads it at the top and of a slice only, so that it would have no effect."""
+    value = 0.5 if key in ("t", "lambda") else False
+    own = {} if method == "slerp" else {"weight": 1}
+    models = [{"model": name, "parameters": own | ({key: value} if name == model else {})} for name in "bx"]
+    values = {"merge_method": method, "base_model": "b", "models": models}
+    values |= {"parameters": {"t": 0.3}} if method == "slerp" else {}
+    with pytest.raises(RecipeError, match=f"models: '{model}': {key} is of the whole merge and has no effect under"):
+        from_mergekit(values)
+    del models["bx".index(model)]["parameters"][key]
+    from_mergekit({**values, "parameters": {key: value}})
+
+
+def test_a_parameter_of_the_whole_merge_may_stand_at_its_slice() -> None:
+    sources = [{"model": name, "layer_range": [0, 1]} for name in "bx"]
+    one = {"sources": sources, "parameters": {"t": 0.3}}
+    values = {"merge_method": "slerp", "base_model": "b", "slices": [one], "parameters": {"t": 0.5}}
+    assert from_mergekit(values, names=lambda base: ["model.layers.0.mlp.up_proj.weight"]).params["t"] == 0.3
+    sources[1]["parameters"] = {"t": 0.4}
+    with pytest.raises(RecipeError, match="'x': t is of the whole merge"):
+        from_mergekit(values)
+
+
+def test_a_weight_of_the_base_is_taken_as_mergekit_does_and_said(tmp_path: Path) -> None:
+    """mergekit's examples/vlm-ties.yml gives the base both; where all models count it is no base but one of them."""
+    models = [{"model": name, "parameters": {"density": 0.5, "weight": 1}} for name in "bx"]
+    said: list[str] = []
+    values = {"merge_method": "ties", "base_model": "b", "models": models}
+    recipe = from_mergekit(values, "r.yml", remark=said.append)
+    assert (recipe.fine_tuned, recipe.params["weight"]) == (("x",), [1.0])
+    unused = "base_model 'b' has no task vector: no effect of its density and weight, as in mergekit"
+    assert said == [f"r.yml: {unused}"]
+    (tmp_path / "r.yml").write_text(safe_yaml.dump(values))
+    assert f"warning: {tmp_path / 'r.yml'}: {unused}" in call("merge", str(tmp_path / "r.yml"), "-o", "out").err
+    said.clear()
+    del models[0]["parameters"]
+    from_mergekit(values, remark=said.append)
+    linear = {"merge_method": "linear", "base_model": "b", "models": [{"model": "b", "parameters": {"weight": 2}}]}
+    assert (from_mergekit(linear, remark=said.append).params["weight"], said) == ([2.0], [])
 
 
 TIES = """
