@@ -12,6 +12,7 @@ from globa_tui.jobs import loadable
 from store.checkpoints import Checkpoint, TensorHeader
 from store.checkpoints.dtypes import FLOATING
 from store.checkpoints.pairing import pair_names
+from store.checkpoints.quantisation import leftover_quantisation
 from store.checkpoints.tied import is_input_embedding, is_output_embedding, says_tied
 from store.checkpoints.tokens import read_tokens
 from store.errors import StoreError
@@ -22,9 +23,13 @@ _DTYPES = {"float64": "F64", "float32": "F32", "float16": "F16", "bfloat16": "BF
 
 
 def config_faults(merged: Checkpoint, base: Checkpoint | None) -> Outcome:
-    """Whether ``config.json`` tells the vocabulary and the type that the weights have."""
+    """Whether ``config.json`` tells the quantisation, the vocabulary and the type that the weights have."""
     if not merged.config:
         return ("skipped", "there is no config.json")
+    method = leftover_quantisation(merged.config, (header.dtype for header in merged.tensors.values()))
+    if method is not None:
+        text = f"config.json says {printable(method)}, the weights are not quantised; take out quantization_config"
+        return ("failed", text)
     rows, said = embedding_rows(merged), _setting(merged.config, "vocab_size")
     if rows is not None and isinstance(said, int) and rows != said:
         text = f"vocab_size is {said:,} in config.json, the token embeddings have {rows:,} rows"

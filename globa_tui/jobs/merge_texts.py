@@ -10,6 +10,7 @@ from typing import Any
 from globa_tui.jobs.card import model_card
 from globa_tui.jobs.merge_plan import MergePlan
 from store.checkpoints import Checkpoint, open_checkpoint
+from store.checkpoints.quantisation import leftover_quantisation
 from store.checkpoints.tied import is_input_embedding
 from store.checkpoints.tokens import read_tokens
 from store.merged import MergedWriter, is_tokenizer_file, sidecar_files, template_texts, union_texts
@@ -65,10 +66,15 @@ def tokenizer_remark(plan: MergePlan) -> str | None:
 
 
 def merged_config(plan: MergePlan) -> dict[str, Any]:
-    """The base's config with the type, the vocabulary and the special tokens of the merged model."""
+    """The base's config with the type, the vocabulary and the special tokens of the merged model.
+
+    A quantisation that it names over plain weights is left out: it would be applied, or looked for, when they are read.
+    """
     config: dict[str, Any] = dict(plan.index.base.config)
     if not config:
         return config
+    if leftover_quantisation(config, (tensor.dtype for tensor in plan.output.tensors)) is not None:
+        del config["quantization_config"]
     if plan.recipe.dtype is not None:
         config["dtype" if "dtype" in config else "torch_dtype"] = plan.recipe.dtype
     vocabulary = plan.index.vocabulary

@@ -10,23 +10,10 @@ from store.checkpoints.finding import Finding
 from store.checkpoints.model import Checkpoint
 from store.checkpoints.names import kind_of
 from store.checkpoints.pairing import Renaming, pair_names
+from store.checkpoints.quantisation import quantised
 from store.checkpoints.text import shown, shown_shape
 from store.checkpoints.tied import input_embedding, is_output_embedding, says_tied
 from store.checkpoints.vocabulary import is_token_table
-
-_QUANTISED = {
-    ".qweight": "GPTQ or AWQ",
-    ".qzeros": "GPTQ or AWQ",
-    ".absmax": "bitsandbytes 4-bit",
-    ".weight.quant_map": "bitsandbytes 4-bit",
-    ".SCB": "bitsandbytes 8-bit",
-    ".weight_packed": "compressed-tensors",
-    ".weight_scale": "scaled 8-bit",
-    ".weight_scale_inv": "scaled FP8",
-    ".W_q": "HQQ",
-    "_proj_blocks": "MXFP4",
-}
-"""Endings of tensors that only quantised checkpoints have."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,29 +66,6 @@ def _renamed(renaming: Renaming, label: str, count: int) -> Iterator[Finding]:
     if renaming != Renaming():
         text = f"{label}: paired {shown(renaming)} ({count:,} tensors)"
         yield Finding("info", "prefix", text)
-
-
-def quantised(model: Checkpoint, label: str) -> Iterator[Finding]:
-    """Report a checkpoint whose numbers mean nothing without the scales beside them."""
-    for name in model.tensors:
-        if name.endswith(tuple(_QUANTISED)):
-            way = next(way for ending, way in _QUANTISED.items() if name.endswith(ending))
-            text = (
-                f"{shown(name)}: {label} ({shown(model.source)}) is quantised ({way}); name the unquantised checkpoint"
-            )
-            yield Finding("error", "quantised", text, name)
-            return
-    method = quantisation(model.config)
-    packed = [name for name, header in model.tensors.items() if header.dtype in ("U8", "I8", "I32", "F4")]
-    if method is not None and packed:
-        text = f"{shown(packed[0])}: {label} ({shown(model.source)}) is quantised ({shown(method)} by its config.json)"
-        yield Finding("error", "quantised", f"{text}; name the unquantised checkpoint", packed[0])
-
-
-def quantisation(config: Mapping[str, object]) -> str | None:
-    """Return the method that a config names under ``quantization_config``; None when it names none."""
-    found = config.get("quantization_config")
-    return str(found.get("quant_method", "unknown")) if isinstance(found, Mapping) else None
 
 
 def _mismatched(base: Checkpoint, model: Checkpoint, names: Mapping[str, str], label: str) -> Iterator[Finding]:

@@ -7,11 +7,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from store.checkpoints.compare import compare, quantised
+from store.checkpoints.compare import compare
 from store.checkpoints.finding import Finding
 from store.checkpoints.model import Checkpoint, LowRank, TensorHeader
 from store.checkpoints.names import block_of, is_expert_stack, kind_of, role_of
 from store.checkpoints.pairing import pair_names
+from store.checkpoints.quantisation import quantised
 from store.checkpoints.text import shown
 from store.checkpoints.tied import find_ties
 from store.checkpoints.vocabulary import Vocabulary, plan_vocabulary

@@ -19,7 +19,7 @@ from store.checkpoints import build_index, open_checkpoint
 from store.errors import CheckpointError, MismatchError
 from store.run import Run
 from tests.inputs.vision import CONFIG, NEW, OLD, Prefixes, vision
-from tests.jobs.family import tensors
+from tests.jobs.family import VOCAB, tensors
 from tests.store import make
 from tests.store.make import single
 
@@ -167,11 +167,29 @@ def test_quantised_models_are_refused_with_the_way_they_were(extra, way, tmp_pat
     assert [f"is quantised ({way})" in error.message for error in errors] == [True, True]
 
 
-def test_a_leftover_of_quantised_training_is_no_reason_to_refuse(tmp_path) -> None:
-    """QLoRA leaves its quantization_config in the config of a merged 16-bit model."""
-    config = {"quantization_config": {"quant_method": "bitsandbytes"}}
-    base, fine_tuned = (open_checkpoint(str(single(tmp_path / n, tensors(), config))) for n in ("base", "ft1"))
-    assert not build_index(base, [fine_tuned]).errors
+QUANTISED = {"vocab_size": VOCAB, "quantization_config": {"quant_method": "bitsandbytes"}}
+
+
+def test_a_leftover_of_quantised_training_is_said_and_left_out(tmp_path) -> None:
+    """QLoRA leaves its quantization_config in the config of a merged 16-bit model; it would be applied again."""
+    paths = [str(single(tmp_path / name, tensors(), QUANTISED)) for name in ("base", "ft1")]
+    base, fine_tuned = map(open_checkpoint, paths)
+    index = build_index(base, [fine_tuned])
+    taken = "its config.json says bitsandbytes, its weights are not quantised: they are taken as they are"
+    assert [(one.severity, one.message) for one in index.findings] == [
+        ("warning", f"base ({paths[0]}): {taken} and quantization_config is left out of the result's config.json"),
+        ("warning", f"ft1 ({paths[1]}): {taken}"),
+    ]
+    run_merge(Recipe(base=paths[0], fine_tuned=(paths[1],), method="linear"), tmp_path / "out")
+    assert json.loads((tmp_path / "out" / "config.json").read_text()) == {"vocab_size": VOCAB}
+
+
+def test_8_bit_floats_keep_what_their_config_says(tmp_path) -> None:
+    tables = {name: one.to(torch.float8_e4m3fn) for name, one in tensors().items()}
+    paths = [str(single(tmp_path / name, tables, QUANTISED)) for name in ("base", "ft1")]
+    assert not build_index(open_checkpoint(paths[0]), [open_checkpoint(paths[1])]).findings
+    run_merge(Recipe(base=paths[0], fine_tuned=(paths[1],), method="linear"), tmp_path / "out")
+    assert json.loads((tmp_path / "out" / "config.json").read_text()) == QUANTISED
 
 
 def test_gguf_is_refused_by_name(tmp_path) -> None:

@@ -125,6 +125,8 @@ def test_tied_weights_that_came_apart(made) -> None:
     [
         ({"vocab_size": VOCAB + 1}, "config", "failed"),
         ({"vocab_size": VOCAB + 1}, "transformers", "failed"),
+        ({"quantization_config": {"quant_method": "gptq"}}, "config", "failed"),
+        ({"quantization_config": None}, "config", "passed"),
         ({"intermediate_size": 25}, "transformers", "failed"),
         ({"num_hidden_layers": 2}, "transformers", "warning"),
         ({"torch_dtype": "float16"}, "config", "warning"),
