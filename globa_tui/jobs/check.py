@@ -120,8 +120,7 @@ def check_output(
         ("transformers", transformers_faults(merged)),
     ):
         items.append(CheckItem(name, *faults))
-    if usable is not None:
-        items += _collapse(moved)
+    items.append(_collapse(moved) if usable is not None else _not_compared(index))
     return CheckReport(str(out), tuple(items), moved)
 
 
@@ -222,7 +221,7 @@ def _tied(merged: Checkpoint) -> CheckItem:
     return CheckItem("tied", "passed", text)
 
 
-def _collapse(moved: Mapping[str, Drift]) -> list[CheckItem]:
+def _collapse(moved: Mapping[str, Drift]) -> CheckItem:
     """Tensors whose norm is nowhere near those of the sources."""
     far: list[str] = []
     odd: list[str] = []
@@ -237,8 +236,14 @@ def _collapse(moved: Mapping[str, Drift]) -> list[CheckItem]:
     if far or odd:
         listed = far or odd
         more = f" ({len(listed) - 1:,} more tensors like it)" if len(listed) > 1 else ""
-        return [CheckItem("collapse", "failed" if far else "warning", listed[0] + more)]
-    return [CheckItem("collapse", "passed", f"the norms of {len(moved):,} tensors are near those of the sources")]
+        return CheckItem("collapse", "failed" if far else "warning", listed[0] + more)
+    return CheckItem("collapse", "passed", f"the norms of {len(moved):,} tensors are near those of the sources")
+
+
+def _not_compared(index: Index | None) -> CheckItem:
+    """Why nothing is said about norms and drift."""
+    why = "its sources are not known here" if index is None else "names or shapes are not the base's"
+    return CheckItem("collapse", "skipped", f"{why}, so that norms and drift have nothing to be compared with")
 
 
 def _finite(value: float) -> float | None:

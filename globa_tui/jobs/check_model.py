@@ -11,6 +11,7 @@ from globa_tui.diagnostics import printable
 from globa_tui.jobs import loadable
 from store.checkpoints import Checkpoint, TensorHeader
 from store.checkpoints.dtypes import FLOATING
+from store.checkpoints.folder import read_settings
 from store.checkpoints.pairing import pair_names
 from store.checkpoints.quantisation import leftover_quantisation
 from store.checkpoints.tied import is_input_embedding, is_output_embedding, says_tied
@@ -25,7 +26,7 @@ _DTYPES = {"float64": "F64", "float32": "F32", "float16": "F16", "bfloat16": "BF
 def config_faults(merged: Checkpoint, base: Checkpoint | None) -> Outcome:
     """Whether ``config.json`` tells the quantisation, the vocabulary and the type that the weights have."""
     if not merged.config:
-        return ("skipped", "there is no config.json")
+        return _without_config(merged, base)
     method = leftover_quantisation(merged.config, (header.dtype for header in merged.tensors.values()))
     if method is not None:
         text = f"config.json says {printable(method)}, the weights are not quantised; take out quantization_config"
@@ -39,7 +40,21 @@ def config_faults(merged: Checkpoint, base: Checkpoint | None) -> Outcome:
     found = {header.dtype for header in merged.tensors.values() if header.dtype in FLOATING}
     if dtype is not None and dtype not in found:
         return ("warning", f"config.json says {dtype}, the weights are {', '.join(sorted(found))}")
+    try:
+        read_settings(merged.folder, "generation_config.json")
+    except StoreError as error:
+        return ("warning", printable(error))
     return ("passed", "config.json agrees with the weights")
+
+
+def _without_config(merged: Checkpoint, base: Checkpoint | None) -> Outcome:
+    """A missing config is a fault where the base has one: nothing would load the result."""
+    if base is None or not base.config or not merged.path.is_dir():
+        return ("skipped", "there is no config.json")
+    return (
+        "failed",
+        f"there is no config.json (or an empty one), {printable(base.folder)} has one; copy it from there",
+    )
 
 
 def tokenizer_faults(merged: Checkpoint, base: Checkpoint | None) -> Outcome:

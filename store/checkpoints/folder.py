@@ -77,9 +77,20 @@ def _adapter(folder: Path, names: frozenset[str]) -> WeightFiles:
 
 def read_config(folder: Path) -> Mapping[str, object]:
     """Read the folder's ``config.json``; empty when there is none."""
-    if "config.json" not in _names(folder):
+    return read_settings(folder, "config.json")
+
+
+def read_settings(folder: Path, name: str) -> Mapping[str, object]:
+    """Read one of a folder's JSON files; empty when there is none.
+
+    Raises
+    ------
+    CheckpointError
+        When it is not readable, leads out of the folder, or is no JSON object.
+    """
+    if name not in _names(folder):
         return {}
-    return read_object(inside(folder, "config.json"), "text", MAX_CONFIG, strict=False)
+    return read_object(inside(folder, name), "text", MAX_CONFIG, strict=False)
 
 
 def is_alone(file: Path) -> bool:

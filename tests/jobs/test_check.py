@@ -102,6 +102,8 @@ def test_what_is_wrong_with_the_weights_is_named(made, case) -> None:
     failed = [item for item in report.items if item.state == "failed"]
     assert failed
     assert any(re.search(text, item.message) for item in failed)
+    if failed[0].name == "names":
+        assert (report.items[-1].name, report.items[-1].state) == ("collapse", "skipped")
 
 
 def test_an_odd_norm_is_a_warning(made) -> None:
@@ -143,6 +145,24 @@ def test_a_config_that_does_not_fit(made, values, item, state) -> None:
     assert states(check_output(made[0]))[item] == state
 
 
+def test_a_config_that_is_not_there_although_the_base_has_one(made, tmp_path) -> None:
+    (made[0] / "config.json").unlink()
+    [item] = [item for item in check_output(made[0]).items if item.name == "config"]
+    text = f"there is no config.json (or an empty one), {tmp_path / 'base'} has one; copy it from there"
+    assert (item.state, item.message) == ("failed", text)
+    (tmp_path / "base" / "config.json").unlink()
+    assert states(check_output(made[0]))["config"] == "skipped"
+
+
+@pytest.mark.parametrize(("text", "state"), [("{", "warning"), ("[]", "warning"), ("{}", "passed")])
+def test_a_generation_config_that_cannot_be_read(made, text, state) -> None:
+    (made[0] / "generation_config.json").write_text(text)
+    report = check_output(made[0])
+    [item] = [item for item in report.items if item.name == "config"]
+    assert (item.state, report.failed) == (state, False)
+    assert ("generation_config.json: its text is " in item.message) == (state == "warning")
+
+
 def test_tokens_without_a_row(made) -> None:
     tokenizer(made[0], [f"t{n}" for n in range(VOCAB)], ["<x>", "<y>"])
     report = check_output(made[0])
@@ -163,6 +183,8 @@ def test_without_sources_it_looks_at_itself(made) -> None:
     report = check_output(made[0])
     assert states(report)["names"] == "skipped"
     assert (states(report)["finite"], report.failed) == ("passed", False)
+    assert report.items[-1].message.startswith("its sources are not known here, so that norms and drift have nothing")
+    assert states(report)["collapse"] == "skipped"
     change(made[0], **{UP.replace(".", "__"): torch.full((24, 16), math.inf)})
     assert check_output(made[0]).failed
 
