@@ -263,6 +263,7 @@ def test_an_svd_that_does_not_converge_says_so(monkeypatch):
     ("params", "named"),
     [
         ({"base_method": "sum"}, r"base_method is 'sum': it must be linear or task_arithmetic or ties"),
+        ({"base_method": "globa"}, r"base_method is 'globa': it must be linear or task_arithmetic or ties"),
         ({"densty": 1}, r"alignmerge_b on task_arithmetic has no parameter 'densty'; it knows align_embeddings, alpha"),
         ({"density": 0.5}, r"alignmerge_b on task_arithmetic has no parameter 'density'"),
         ({"base_method": "ties", "variant": "x"}, r"ties has no variant 'x'; it knows paper, mergekit, peft"),
