@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import pickle
@@ -132,6 +133,27 @@ def test_runs_nothing_that_a_file_asks_for(tmp_path: Path, zipped: bool) -> None
 def test_refuses_anything_but_named_dense_tensors(tmp_path: Path, content: object, expected: str) -> None:
     torch.save(content, tmp_path / "m.bin")
     assert expected in list_tensors(tmp_path / "m.bin")["error"]
+
+
+@pytest.mark.usefixtures("in_process")
+def test_a_pickle_is_refused_in_our_own_words(tmp_path: Path) -> None:
+    """torch's advise to set weights_only to False, which would run what the file asks for."""
+    for content, what in (
+        (
+            {"w": torch.ones(2), "args": argparse.Namespace()},
+            "holds more than tensors (it asks for argparse.Namespace)",
+        ),
+        ({"w": Evil(tmp_path / "ran")}, "holds more than tensors (it asks for posix.system)"),
+        (b"no pickle", "holds more than tensors, or is damaged"),
+    ):
+        folder = make.legacy(tmp_path / "m", content if isinstance(content, dict) else {})
+        path = folder / "pytorch_model.bin"
+        if isinstance(content, bytes):
+            path.write_bytes(content)
+        with pytest.raises(CheckpointError) as error:
+            open_checkpoint(str(folder))
+        cure = "name a safetensors version of the model, or fetch it again"
+        assert str(error.value) == f"{path}: {what}, and is never unpickled; {cure}"
 
 
 def test_refuses_a_torch_that_runs_code_of_such_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
