@@ -98,6 +98,8 @@ def message(error: BaseException) -> str:
         text = text or "interrupted"
     elif isinstance(error, MemoryError):
         text = text or "out of memory"
+    elif isinstance(error, ImportError) and (library := _did_not_fit(text)) is not None:
+        text = f"out of memory: {library} was not loaded; free some, or raise the limit on it (ulimit -v)"
     elif isinstance(error, OSError):
         text = text if _expected(error) else _os_error(error)
     elif not _expected(error):
@@ -139,6 +141,14 @@ def _expected(error: BaseException) -> bool:
     """Whether this program or its packages raised the error on purpose, with a message for people."""
     own = ("globa_tui.", "analysis.", "store.")
     return any(f"{base.__module__}.".startswith(own) for base in type(error).__mro__)
+
+
+def _did_not_fit(text: str) -> str | None:
+    """The shared library that an import had no memory for; a folder that forbids mapping is another matter."""
+    found = re.search(r"(\S+): (?:failed to map segment from shared object|cannot allocate memory)(.*)", text, re.I)
+    if found is None or re.search("not permitted|denied|static TLS", found[2], re.I):
+        return None
+    return found[1]
 
 
 def _os_error(error: OSError) -> str:

@@ -57,6 +57,18 @@ def test_messages() -> None:
     assert message(noted) == "damaged; while reading /layers/3"
 
 
+def test_an_import_that_memory_did_not_suffice_for() -> None:
+    """NumPy says at length that its installation is broken, and last what was wrong."""
+    advice = "\n\nIMPORTANT: PLEASE READ THIS\n\nOriginal error was: "
+    fault = "libopenblas.so: failed to map segment from shared object"
+    wanted = "out of memory: libopenblas.so was not loaded; free some, or raise the limit on it (ulimit -v)"
+    for text in (fault, advice + fault, f"{fault}: Cannot allocate memory"):
+        assert message(ImportError(text)) == wanted
+    tls = "libgomp.so.1: cannot allocate memory in static TLS block"
+    for text in (f"{fault}: Operation not permitted", tls, "No module named 'x'"):
+        assert message(ImportError(text)) == f"ImportError: {text} (--debug shows where)"
+
+
 def test_fail_prints_one_line_and_with_debug_the_traceback() -> None:
     def broken() -> ExitCode:
         stream = io.StringIO()
