@@ -162,7 +162,9 @@ def _remarks(records: Sequence[Mapping[str, Any]]) -> None:
 
     failed = [record for record in records if record["status"] == "failed"]
     for record in failed[:10]:
-        say(f"failed: {record['name']}: {record['error']}")
+        # What a run keeps of a failure begins with the name of the layer.
+        reason = str(record["error"]).removeprefix(f"{record['name']}: ")
+        say(f"failed: {record['name']}: {reason}")
     if len(failed) > 10:
         say(f"{len(failed) - 10} more failed; --csv lists them all")
     skipped = sum(record["status"] == "skipped" for record in records)

@@ -110,7 +110,8 @@ def test_failed_layers_are_named(family: Family, tmp_path: Path) -> None:
     result = call("analyze", *family[:2], str(broken), "--store", run, "--quiet")
     assert result.code == 1
     assert result.err == f"globa-tui: 1 layers failed: {name}; `globa-tui show {run}` says why\n"
-    assert name in call("show", run).err
+    shown = call("show", run).err
+    assert (f"failed: {name}: fine-tune 2: " in shown, shown.count(name)) == (True, 1)
     assert call("merge", run, "-o", str(tmp_path / "out"), "--quiet").code == 4
     passed = call("merge", run, "-o", str(tmp_path / "out"), "--quiet", "--allow-failed")
     assert passed.code == 0
