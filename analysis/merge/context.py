@@ -23,7 +23,7 @@ class TensorContext:
     """Name in the base checkpoint; with a method's seed and the model's number it decides random masks."""
     role: Role = "matrix"
     base: Float[Tensor, "..."] | None = None
-    """W0 in the dtype of the task vectors, for methods that act on whole weights."""
+    """W0, in the dtype of the task vectors or of its file, for methods that act on whole weights."""
     prepared: object = None
     """What the method's first passes over the checkpoint found, see `Preparation`."""
     found: object = None

@@ -129,13 +129,18 @@ class MethodMerger:
         base, models = values.whole()
         weight, deltas = task_vectors(base, models, values.dtype)
         norms = _norms(base, models)
-        del base, models
+        del models
+        # A method that needs the base too widens it as it goes; torch does so for all but 8-bit floats.
+        kept = base if base.element_size() > 1 else weight
+        del base, weight
         try:
-            delta = self.method.run(deltas, self._context(layer, weight, 0, None), self.params[layer.name])
+            delta = self.method.run(deltas, self._context(layer, kept, 0, None), self.params[layer.name])
         except NotFiniteError:
             # NaN was let through so far; the SVD of a matrix with NaN does not exist, a mean does.
             self.passed_through.append(layer.name)
             delta = task_arithmetic(deltas, weight=1.0 / len(deltas))
+        del deltas
+        weight = kept.to(values.dtype)
         return Merged(0, weight.reshape(-1), delta.add_(weight).reshape(-1), norms)
 
     def _context(self, layer: Layer, weight: torch.Tensor, first: int, found: TensorPasses | None) -> TensorContext:
