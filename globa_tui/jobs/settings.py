@@ -76,6 +76,9 @@ class AnalysisSettings:
 
     def for_tasks(self, tasks: int) -> AnalysisSettings:
         """These settings with one value per fine-tune, checked against their number."""
+        if tasks < 2:
+            msg = "GLOBA compares fine-tunes: name two or more, or merge one by --method task_arithmetic"
+            raise SettingsError(msg)
         if self.anchor > tasks:
             msg = f"--anchor is {self.anchor}, but there are {tasks} fine-tunes"
             raise SettingsError(msg)

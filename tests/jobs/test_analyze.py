@@ -253,6 +253,12 @@ def test_an_anchor_that_is_not_there_is_refused(tmp_path):
         run_analysis(request(tmp_path, device="cuda:0"))
 
 
+def test_one_fine_tune_alone_has_nothing_to_be_compared_with() -> None:
+    with pytest.raises(SettingsError, match="name two or more, or merge one by --method task_arithmetic"):
+        AnalysisSettings().for_tasks(1)
+    assert AnalysisSettings().for_tasks(2).svd_energy == AnalysisSettings.svd_energy
+
+
 def test_a_second_job_leaves_the_status_of_the_first_alone(tmp_path, capsys):
     asked = request(tmp_path)
     run_analysis(asked)
