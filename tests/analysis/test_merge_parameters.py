@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -90,6 +92,50 @@ def test_a_mask_of_a_part_is_that_part_of_the_mask():
     assert torch.equal(keep_mask(torch.Size([50]), 0.3, 5, "w", 1, context.BLOCK), whole[context.BLOCK :])
     assert not torch.equal(keep_mask(torch.Size([50]), 0.3, 5, "w", 1), whole[context.BLOCK :])
     assert keep_mask(torch.Size([4]), 0.3, 5, "\ud800", 1).shape == (4,)
+
+
+def test_a_mask_is_drawn_from_the_seed_that_is_documented():
+    """The same in every version, or recipes would not make the same bytes again."""
+    number = int.from_bytes(hashlib.sha256(b"5\x001\x000\0w").digest()[:8], "big") // 2
+    drawn = torch.rand(60, generator=torch.Generator().manual_seed(number), dtype=torch.float32)
+    assert torch.equal(keep_mask(torch.Size([60]), 0.3, 5, "w", 1), drawn < 0.3)
+
+
+def test_dare_ties_draws_the_masks_of_a_part_where_it_is():
+    generator = torch.Generator().manual_seed(0)
+    taus = [torch.randn(context.BLOCK + 60, generator=generator) for _ in range(2)]
+    given = {"density": 0.5, "trim_density": 0.5, "trim": "tensor", "seed": 3}
+    whole = merge_method("dare_ties").merge(taus, given, TensorContext("w"))
+    method = merge_method("dare_ties")
+    complete = method.complete(given, 2)
+    passes = method.tensor_passes(complete, 2, torch.float32)
+    parts = list(in_parts(taus, TensorContext("w")))
+    while not passes.done:
+        for part, place in parts:
+            passes.see(part, place)
+        passes.end_pass()
+    merged = [method.run(part, replace(place, found=passes), complete) for part, place in parts]
+    assert len(merged) == 2
+    assert torch.equal(torch.cat(merged), whole)
+
+
+def test_dare_ties_trims_what_the_drop_left_at_the_norm_it_had():
+    taus = [torch.arange(1.0, 61.0), torch.arange(60.0, 0.0, -1.0) * 1.7]
+    given = {"density": 0.5, "rescale": "norm", "trim": "tensor", "trim_density": 0.2, "seed": 1}
+    found = merge_method("dare_ties").merge(taus, given, TensorContext("w"))
+    kept = []
+    for task, tau in enumerate(taus):
+        dropped = keep_mask(tau.shape, 0.5, 1, "w", task) * tau
+        dropped *= tau.abs().sum() / dropped.abs().sum()
+        kept.append(torch.where(dropped >= dropped.sort().values[-12], dropped, 0.0))  # 12 are a fifth of 60
+    count = sum((one != 0.0).float() for one in kept).clamp(min=1.0)
+    torch.testing.assert_close(found, (kept[0] + kept[1]) / count)
+
+
+def test_a_ratio_of_norms_is_1_where_the_drop_leaves_nothing():
+    ratios = NormRatios([1e-9], 0)
+    ratios.see([torch.ones(3)], TensorContext("w"))
+    assert ratios.ratio(0) == 1.0
 
 
 @pytest.mark.parametrize(

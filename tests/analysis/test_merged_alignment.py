@@ -138,6 +138,19 @@ def test_the_iteration_finds_what_a_full_decomposition_finds(monkeypatch, known)
     assert found.values.tolist() == pytest.approx(s[:12])
     assert np.abs((found.left.numpy() * u[:, :12]).sum(0)) == pytest.approx(1.0, abs=1e-7)
     assert np.abs((found.right.numpy().T * vt[:12]).sum(1)) == pytest.approx(1.0, abs=1e-7)
+    back = (total.mT @ found.left).numpy()
+    assert found.back.numpy() == pytest.approx(back, rel=1e-9, abs=1e-9 * np.abs(back).max())
+
+
+def test_the_iteration_starts_from_the_same_columns_whatever_was_drawn_before(monkeypatch):
+    monkeypatch.setattr(leading, "SMALLEST_SIDE", 64)
+    matrix = with_spectrum(320, 300, torch.arange(1.0, 301.0) ** -0.9, 1)
+    found = []
+    for seed in (1, 2):
+        torch.manual_seed(seed)
+        found.append(strongest_triplets(matrix, matrix[:0].mT, 12))
+    for one, two in zip(vars(found[0]).values(), vars(found[1]).values(), strict=True):
+        assert torch.equal(one, two)
 
 
 def test_the_search_for_a_sum_of_low_ranks_starts_where_it_ends(monkeypatch):
@@ -194,6 +207,10 @@ def test_small_matrices_are_decomposed_whole(rows: int, cols: int, smallest: flo
     whole = (found.left * found.values) @ found.right.mT
     assert whole.numpy() == pytest.approx(matrix.numpy(), abs=1e-10)
     assert found.back.numpy() == pytest.approx((matrix.mT @ found.left).numpy(), abs=1e-9)
+    for count in (12, 28):
+        assert strongest_triplets(matrix, matrix[:0].mT, count).values.tolist() == pytest.approx(
+            values[:count].tolist()
+        )
 
 
 def test_a_small_matrix_is_decomposed_where_the_iteration_leaves_directions(monkeypatch):

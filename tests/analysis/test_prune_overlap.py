@@ -66,8 +66,9 @@ ETAS = (1e-9, 0.3, 0.8, 0.95, 0.99999, 1.0)
 
 
 @pytest.mark.parametrize("name", CORES)
-def test_selection_keeps_the_entries_that_sorting_keeps(name):
-    """Also many thresholds at once: each keeps what it keeps alone, and a larger one what a smaller one keeps."""
+def test_selection_keeps_the_entries_that_sorting_keeps(name, monkeypatch):
+    """In parts, and many thresholds at once: each keeps what it keeps alone, a larger one what a smaller one keeps."""
+    monkeypatch.setattr(prune, "_CHUNK", 9000)
     for seed in range(3):
         squares = CORES[name](seed).square().flatten()
         cuts = prune._cuts_by_histogram(squares, ETAS)

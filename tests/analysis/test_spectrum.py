@@ -26,6 +26,11 @@ def test_the_energy_curve_is_cumulative():
     assert energy_curve(ZERO).tolist() == [0.0, 0.0, 0.0]
 
 
+@pytest.mark.parametrize(("energy", "rank"), [(0.25, 1), (0.5, 2), (0.75, 3), (1.0, 4)])
+def test_an_energy_that_is_met_exactly_is_within(energy, rank):
+    assert largest_rank_within(torch.full((4,), 2.0, dtype=torch.float64), energy) == rank
+
+
 @pytest.mark.parametrize(("energy", "rank"), [(0.1, 1), (0.64, 1), (0.65, 1), (0.92, 1), (0.93, 2), (0.999, 2)])
 def test_the_rank_within_stops_under_the_threshold(energy, rank):
     assert largest_rank_within(SPECTRUM, energy) == rank
