@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 
 from globa_tui.diagnostics import UsageError
@@ -89,6 +91,8 @@ def test_shares_and_their_mean():
     assert share_kept("exact_match", None, 0.6) == share_kept("exact_match", 0.5, 0.0) == 0.0
     assert harmonic_mean([0.5, 1.0]) == pytest.approx(2 / 3)
     assert harmonic_mean([1.0, 0.0]) == harmonic_mean([]) == 0.0
+    assert harmonic_mean([math.inf, math.inf]) == math.inf
+    assert harmonic_mean([math.inf, 1.0]) == 2.0
 
 
 def test_a_strangers_record_breaks_nothing():

@@ -83,7 +83,8 @@ def harmonic_mean(shares: Iterable[float]) -> float:
     values = list(shares)
     if not values or min(values) <= 0:
         return 0.0
-    return len(values) / sum(1.0 / value for value in values)
+    inverses = sum(1.0 / value for value in values)
+    return len(values) / inverses if inverses else math.inf
 
 
 def metrics_from(record: Mapping[str, Any]) -> list[Metric]:
