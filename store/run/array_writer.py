@@ -26,7 +26,6 @@ class ArrayWriter:
         self._create.set_obj_track_times(False)
         self._link = h5py.h5p.create(h5py.h5p.LINK_CREATE)
         self._link.set_create_intermediate_group(True)
-        self._link.set_char_encoding(h5t.CSET_UTF8)
         self._kinds: dict[np.dtype[Any], _Kind] = {}
         self._spaces: dict[tuple[int, ...], h5s.SpaceID] = {(): h5s.create(h5s.SCALAR)}
         self._texts: dict[str | tuple[str, ...], np.ndarray[Any, Any]] = {}
@@ -67,8 +66,8 @@ class ArrayWriter:
         dataset.write(self._spaces[()], self._spaces[()], np.array(data, dtype=f"S{size}"), kind)
 
     def group(self, parent: h5py.Group, name: str) -> h5py.Group:
-        """Make a group."""
-        return h5py.Group(h5py.h5g.create(parent.id, name.encode()))
+        """Make a group; HDF5 keeps their oldest form as long as no name is declared as UTF-8."""
+        return h5py.Group(h5py.h5g.create(parent.id, name.encode("ascii")))
 
     def count(self, group: h5py.Group, key: str, value: int) -> None:
         """Write a whole number as an attribute of a group."""
@@ -76,7 +75,7 @@ class ArrayWriter:
 
     def _dataset(self, group: h5py.Group, name: str, kind: h5t.TypeID, shape: tuple[int, ...]) -> h5py.h5d.DatasetID:
 
-        return h5py.h5d.create(group.id, name.encode(), kind, self._space(shape), self._create, self._link)
+        return h5py.h5d.create(group.id, name.encode("ascii"), kind, self._space(shape), self._create, self._link)
 
     def _attribute(self, owner: h5py.h5d.DatasetID | h5py.h5g.GroupID, key: bytes, value: np.ndarray[Any, Any]) -> None:
 

@@ -22,6 +22,7 @@ from store.errors import RunDamagedError, RunError, StoreError
 from store.run.attributes import read_int, read_texts
 from store.run.layout import FORMAT, LAYERS, group_name
 from store.run.manifest import check_format
+from store.run.rehearsal import require_rehearsed
 from store.run.structure import require_plain_file, require_sound_object
 from store.run.summary import dump_record, parse_record
 
@@ -45,6 +46,10 @@ _SMALL = 1 << 24
 _NOT_DAMAGE = frozenset(
     {errno.ENOENT, errno.EACCES, errno.EPERM, errno.EIO, errno.ESTALE, errno.ENOTCONN, errno.EMFILE, errno.ENFILE}
 )
+_OLDEST_FORM_ONLY = 3
+"""Format from which on no group has an index of its names."""
+_WITH_INDEX: set[int] = set()
+"""Handles of the open files of earlier formats."""
 _HARD = 0
 """HDF5's number for a link to something in the same file."""
 _DEEPEST = 8
@@ -110,7 +115,8 @@ def _write_layers(file: h5py.File, items: Sequence[tuple[Record, Mapping[str, Ar
     from store.run.array_writer import ArrayWriter
 
     file.attrs["format"] = FORMAT
-    layers, writer = file.create_group(LAYERS), ArrayWriter()
+    writer = ArrayWriter()
+    layers = writer.group(file, LAYERS)
     return [_write_layer(writer, layers, record, arrays, alone=len(items) == 1) for record, arrays in items]
 
 
@@ -181,8 +187,7 @@ def open_file(path: Path, *, follow: bool = False) -> Iterator[h5py.File]:
     try:
         with path.open("rb") as plain:
             require_plain_file(plain.fileno())
-        with h5py.File(path, "r", locking=False) as file:
-            check_format(read_int(file, "format"), str(path))
+        with h5py.File(path, "r", locking=False) as file, _known_form(file, str(path)):
             yield file
     except StoreError:
         raise
@@ -191,6 +196,19 @@ def open_file(path: Path, *, follow: bool = False) -> Iterator[h5py.File]:
             raise
         msg = f"{path}: damaged ({_one_line(error)}); {_CURE}"
         raise RunDamagedError(msg) from error
+
+
+@contextlib.contextmanager
+def _known_form(file: h5py.File, where: str) -> Iterator[None]:
+    """Check the format version; in a file of before format 3 groups may have a form of HDF5 that is refused since."""
+    version, handle = read_int(file, "format"), file.id.get_vfd_handle()
+    check_format(version, where)
+    if version is not None and version < _OLDEST_FORM_ONLY:
+        _WITH_INDEX.add(handle)
+    try:
+        yield
+    finally:
+        _WITH_INDEX.discard(handle)
 
 
 _About = tuple[int, str, str, tuple[str, ...]]
@@ -319,7 +337,7 @@ def read_arrays(group: h5py.Group, datasets: Mapping[str, h5py.Dataset]) -> Iter
 
 def copy_layer(writer: ArrayWriter, source: h5py.Group, layers: h5py.Group) -> None:
     """Copy a layer into another file array by array, comparing checksums."""
-    target = layers.create_group(str(source.name).rpartition("/")[2])
+    target = writer.group(layers, str(source.name).rpartition("/")[2])
     writer.text(target, RECORD, read_text(source, RECORD))
     datasets = arrays_in(source)
     writer.count(target, _COUNT, len(datasets))
@@ -409,7 +427,9 @@ def _child(group: h5py.Group, part: str) -> tuple[object, int]:
     if link.type != _HARD:
         raise _damaged(group, part, "a link, which a run may not hold")
     try:
-        require_sound_object(group.file.id.get_vfd_handle(), link.u)
+        handle = group.file.id.get_vfd_handle()
+        if require_sound_object(handle, link.u, may_have_index=handle in _WITH_INDEX):
+            require_rehearsed(group.file.filename)
     except ValueError as error:
         raise _damaged(group, part, str(error)) from None
     return group[part], link.u

@@ -81,7 +81,7 @@ def pack(
             writer = ArrayWriter()
             writer.text(file, "manifest", dump_json(run.manifest))
             writer.text(file, "summary", _summary(records))
-            layers = file.create_group(LAYERS)
+            layers = writer.group(file, LAYERS)
             for number, record in enumerate(done):
                 run.copy_layer(writer, record["index"], layers)
                 if progress is not None:

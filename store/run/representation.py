@@ -104,7 +104,7 @@ def copy_representation(writer: ArrayWriter, run: Path, file: h5py.File) -> None
     result = read_result(run)
     if result is None:
         return
-    target = file.create_group(REPRESENTATION)
+    target = writer.group(file, REPRESENTATION)
     writer.text(target, RESULT, dump_json(result))
     if not run.is_dir():
         with layer_files.open_file(run, follow=True) as packed:

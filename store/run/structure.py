@@ -19,7 +19,7 @@ _NO_MORE = 1
 _MOST_PARTS, _MOST_BYTES, _MOST_FREE = 64, 1 << 20, 4096
 """Parts of a header, bytes of each, and free places of a heap: our own have a handful, a few hundred, and one."""
 
-_EXTERNAL, _LAYOUT, _CONTINUED, _SYMBOLS = 0x07, 0x08, 0x10, 0x11
+_LINKS, _EXTERNAL, _LAYOUT, _CONTINUED, _SYMBOLS, _ATTRIBUTES = 0x02, 0x07, 0x08, 0x10, 0x11, 0x15
 _SHARED = 2
 _VIRTUAL = 3
 
@@ -45,14 +45,23 @@ def require_plain_file(handle: int) -> None:
     require_sound_object(handle, _word(head, 64))
 
 
-def require_sound_object(handle: int, address: int) -> None:
+def require_sound_object(handle: int, address: int, *, may_have_index: bool = False) -> bool:
     """Check the header of a group or dataset, and the names of a group.
+
+    An index is how HDF5 since 1.8 keeps many names or attributes. A damaged one does not only hang HDF5 2.0: it divides
+    by zero and reads where nothing is, with right checksums. Groups of runs before format 3 have them.
+
+    Returns
+    -------
+    bool
+        Whether it has an index.
 
     Raises
     ------
     ValueError
         HDF5 could not leave it, or it refers to something outside of the file or of itself.
     """
+    indexed = False
     for kind, flags, body in _messages(handle, address):
         if flags & _SHARED:
             msg = "its header refers to another"
@@ -60,8 +69,14 @@ def require_sound_object(handle: int, address: int) -> None:
         if kind == _EXTERNAL or (kind == _LAYOUT and _layout(body) == _VIRTUAL):
             msg = "not stored in one piece inside the file"
             raise ValueError(msg)
+        if _has_index(kind, body):
+            indexed = True
+            if kind == _ATTRIBUTES or not may_have_index:
+                msg = "names or attributes with an index, which globa-tui does not write"
+                raise ValueError(msg)
         if kind == _SYMBOLS:
             _require_sound_heap(handle, _word(body, 8))
+    return indexed
 
 
 def _messages(handle: int, address: int) -> Iterator[tuple[int, int, bytes]]:
@@ -88,6 +103,14 @@ def _split(data: bytes) -> Iterator[tuple[int, int, bytes]]:
         kind, size, flags = struct.unpack_from("<HHB", data, place)
         yield kind, flags, data[place + 8 : place + 8 + size]
         place += 8 + size
+
+
+def _has_index(kind: int, body: bytes) -> bool:
+    """Whether names or attributes lie in a heap with trees, after a count that may stand before its address."""
+    if kind not in (_LINKS, _ATTRIBUTES):
+        return False
+    counted = len(body) > 1 and body[1] & 1
+    return _word(body, 2 + (counted and (8 if kind == _LINKS else 2))) != _UNDEFINED
 
 
 def _layout(body: bytes) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import faulthandler
 import re
+import shutil
 import struct
 import zlib
 from collections.abc import Callable, Iterator
@@ -14,7 +15,8 @@ import numpy as np
 import pytest
 
 from store.errors import RunDamagedError
-from store.run import Run, RunWriter
+from store.run import Run, RunWriter, rehearsal
+from store.run.array_writer import ArrayWriter
 from store.run.layer_file import arrays_in, layer_group, layers_of, open_file, read_arrays, valid_layers
 from store.run.layout import FORMAT
 from store.run.pack import pack
@@ -204,7 +206,23 @@ def type_elsewhere(file: h5py.File) -> None:
     file["layers/00000000/spectrum"].create_dataset("1", data=np.ones(5), dtype=file["layers/00000000/type"])
 
 
+def indexed_names(file: h5py.File) -> None:
+    for number in range(9):
+        file.create_group(f"layers/00000000/ä-{number}")
+
+
+def indexed_attributes(file: h5py.File) -> None:
+    create = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+    create.set_attr_phase_change(0, 0)
+    create.set_attr_creation_order(h5py.h5p.CRT_ORDER_TRACKED)
+    space, group = h5py.h5s.create_simple((5,)), file["layers/00000000"].id
+    h5py.Dataset(h5py.h5d.create(group, b"one", h5py.h5t.NATIVE_DOUBLE, space, create)).attrs["unit"] = "x"
+
+
+INDEX = "names or attributes with an index"
 CHANGES = [
+    (indexed_names, INDEX),
+    (indexed_attributes, f"{INDEX}|no header of HDF5's oldest form"),
     (new_group, "no header of HDF5's oldest form"),  # one of the newer form, in a file of the oldest
     (in_itself, "groups that are no tree of a few levels"),
     (twice, "groups that are no tree of a few levels"),
@@ -220,6 +238,61 @@ def test_what_a_layer_never_holds(packed: Path, change: Callable[[h5py.File], No
     with pytest.raises(RunDamagedError, match=f"/layers/00000000.*({reason})"):
         Run.open(packed).arrays(0)
     assert sorted(Run.open(packed).arrays(1)) == sorted(arrays(1))
+
+
+@pytest.mark.parametrize("count", [2, 40])
+def test_what_is_written_has_no_index(tmp_path: Path, count: int) -> None:
+    """Of many names, where HDF5 makes one for names that are UTF-8, or only declared to be."""
+    many = {f"group-{number}/x": arrays(0)["spectrum/1"] for number in range(30)}
+    with RunWriter.create_or_resume(tmp_path / "run.globa", manifest(count)) as writer:
+        writer.write_layers([(record(index), many) for index in range(count)])
+    path = pack(tmp_path / "run.globa", tmp_path / "run.h5")
+    (layers,) = (tmp_path / "run.globa" / "layers").iterdir()
+    for data in (path.read_bytes(), layers.read_bytes()):
+        assert b"SNOD" in data
+        assert not any(index in data for index in (b"FRHP", b"BTHD", b"OHDR"))
+    assert list(Run.open(path).arrays(count - 1)) == sorted(many)
+
+
+def test_an_index_is_read_in_a_run_of_before(packed: Path) -> None:
+    with h5py.File(packed, "a") as file:
+        indexed_names(file)
+        file.attrs["format"] = 2
+        manifest_text = file["manifest"][()].replace(b'"format":3', b'"format":2')
+        del file["manifest"]
+        ArrayWriter().text(file, "manifest", manifest_text)
+    assert b"FRHP" in packed.read_bytes()
+    assert sorted(Run.open(packed).arrays(0)) == sorted(arrays(0))
+
+
+WIDTH, CHECKSUM, CHECKSUM_OF_NONE = 110, 142, 4178445489
+"""Of the index in that file: places in its header, and what the checksum is with a width of 0."""
+OLD = Path(__file__).parents[1] / "data" / "stores" / "real-v2" / "run"
+
+
+def test_an_index_that_hdf5_does_not_survive_is_tried_in_another_process(tmp_path: Path) -> None:
+    """The index of a group says that it is 0 blocks wide, with the checksum that goes with it: HDF5 divides by that."""
+    shutil.copytree(OLD, tmp_path / "run")
+    path = sorted((tmp_path / "run" / "layers").iterdir())[0]
+    index = int(path.name[:8])
+    assert Run.open(tmp_path / "run").arrays(index)
+    data = bytearray(path.read_bytes())
+    heap = data.find(b"FRHP")
+    assert struct.unpack_from("<H", data, heap + WIDTH) == (4,)
+    struct.pack_into("<H", data, heap + WIDTH, 0)
+    struct.pack_into("<I", data, heap + CHECKSUM, CHECKSUM_OF_NONE)
+    path.write_bytes(data)
+    with pytest.raises(RunDamagedError, match="HDF5 does not come through it"):
+        Run.open(tmp_path / "run").arrays(index)
+
+
+def test_a_rehearsal_that_hangs_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "x.h5").write_bytes(b"")
+    monkeypatch.setattr(rehearsal, "_SECONDS", 0.3)
+    monkeypatch.setattr(rehearsal, "__file__", str(tmp_path / "waits.py"))
+    (tmp_path / "waits.py").write_text("import time\ntime.sleep(60)\n")
+    with pytest.raises(ValueError, match="does not come through"):
+        rehearsal.require_rehearsed(str(tmp_path / "x.h5"))
 
 
 def test_a_layer_file_with_a_circle_is_computed_again(tmp_path: Path) -> None:
