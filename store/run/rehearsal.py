@@ -57,7 +57,7 @@ def _read_group(group: object, seen: set[int], depth: int) -> None:
 
     assert isinstance(group, h5py.Group)
     for name in group:
-        link = group.id.links.get_info(name if isinstance(name, bytes) else name.encode())
+        link = group.id.links.get_info(name if isinstance(name, bytes) else str(name).encode())
         if link.type or link.u in seen or depth == _DEEPEST:
             continue
         seen.add(link.u)
