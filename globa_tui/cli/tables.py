@@ -6,6 +6,7 @@ import csv
 import io
 import re
 import sys
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
@@ -99,7 +100,9 @@ def _csv_cell(cell: Cell) -> str:
     if isinstance(cell, int | float):
         return repr(cell)
     text = printable(cell)
-    risky = cell.startswith(_FORMULA) or text.startswith(_FORMULA)
+    # Some spreadsheets drop spaces before they look, some take signs of full width for their own.
+    bare = unicodedata.normalize("NFKC", text).lstrip()
+    risky = any(one.startswith(_FORMULA) for one in (cell, text, bare))
     return f"'{text}" if risky and not _NUMBER.fullmatch(cell) else text
 
 

@@ -6,6 +6,8 @@ import csv
 import json
 from pathlib import Path
 
+import pytest
+
 from globa_tui.tui.exports import export_text
 from globa_tui.tui.metrics import BY_KEY
 from tests.tui.driving import opened, press
@@ -22,6 +24,12 @@ def test_every_number_is_there_unrounded() -> None:
         assert [float(row[f"size.{task}"]) for task in (1, 2)] == found["relative_size"]
         assert row["shape"] == "x".join(map(str, found["shape"]))
     assert json.loads(export_text(Path("x.JSON"), records)) == json.loads(json.dumps(records))
+
+
+@pytest.mark.parametrize("name", ["=1", " =1", "\u00a0@x", "\uff1d1", "\uff0b1", "-x", "\t=1"])
+def test_a_name_is_no_formula_however_it_begins(name: str) -> None:
+    row = next(csv.DictReader(export_text(Path("x.csv"), [{**layers(1)[0], "name": name}]).splitlines()))
+    assert row["name"].startswith("'")
 
 
 def test_names_cannot_become_formulas_and_unknown_is_empty() -> None:
