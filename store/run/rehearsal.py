@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -36,9 +37,16 @@ def require_rehearsed(name: str) -> None:
 @functools.lru_cache(maxsize=1024)
 def _comes_through(path: Path, _inode: int, size: int, _mtime_ns: int) -> bool:
     command = [sys.executable, "-P", __file__, str(path.absolute())]
+    # With a thread for each of many processors NumPy's library alone would reserve more than `_MEMORY`.
+    environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
     with contextlib.suppress(subprocess.TimeoutExpired):
         done = subprocess.run(
-            command, capture_output=True, stdin=subprocess.DEVNULL, check=False, timeout=_SECONDS + size * _PER_BYTE
+            command,
+            capture_output=True,
+            stdin=subprocess.DEVNULL,
+            check=False,
+            timeout=_SECONDS + size * _PER_BYTE,
+            env=environment,
         )
         return done.returncode == 0
     return False
