@@ -37,7 +37,7 @@ def require_rehearsed(name: str) -> None:
 @functools.lru_cache(maxsize=1024)
 def _comes_through(path: Path, _inode: int, size: int, _mtime_ns: int) -> bool:
     command = [sys.executable, "-P", __file__, str(path.absolute())]
-    # With a thread for each of many processors NumPy's library alone would reserve more than `_MEMORY`.
+    # NumPy's library reserves memory for every thread that it may use; here it needs one.
     environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
     with contextlib.suppress(subprocess.TimeoutExpired):
         done = subprocess.run(
