@@ -9,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from analysis.product import Product
+from analysis.task_vector import frobenius_norm
 
 Ratio = Literal["damped", "exact"]
 
@@ -39,10 +40,10 @@ def direction_images(
     outputs, inputs = products_with(task_vector, left, right)
     if isinstance(task_vector, Product):
         first, second = task_vector.left.double(), task_vector.right.double()
-        square = ((first.mT @ first) * (second @ second.mT)).sum()
+        size = float(((first.mT @ first) * (second @ second.mT)).sum().clamp(min=0).sqrt())
     else:
-        square = torch.linalg.vector_norm(task_vector, dtype=torch.float64).square()
-    return images_of_products(outputs, inputs, right, float(square.clamp(min=0).sqrt()))
+        size = frobenius_norm(task_vector)
+    return images_of_products(outputs, inputs, right, size)
 
 
 def products_with(

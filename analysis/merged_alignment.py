@@ -20,6 +20,7 @@ from analysis.leading import strongest_triplets
 from analysis.merge.triplets import Triplets
 from analysis.product import Product, truncated_svd_of_product
 from analysis.range_finder import STRONG
+from analysis.task_vector import frobenius_norm
 
 COUNT = 32
 """Directions that are looked at, as in the paper's figures."""
@@ -93,7 +94,7 @@ def merged_alignment(
     """
     found = strongest_triplets(merged, merged.new_zeros(merged.shape[1], 0) if near is None else near, count)
     images = [direction_images(task_vector, found.left, found.right) for task_vector in task_vectors]
-    return alignment_of_images(found, images, float(torch.linalg.vector_norm(merged, dtype=torch.float64)) ** 2)
+    return alignment_of_images(found, images, frobenius_norm(merged) ** 2)
 
 
 def sum_alignment(
@@ -130,7 +131,7 @@ def sum_alignment(
             inputs -= products[1]
             images[task] = images_of_products(*products, found.right, norm)
     images[longest] = images_of_products(outputs, inputs, found.right, norms[longest])
-    energy = float(torch.linalg.vector_norm(total, dtype=torch.float64)) ** 2
+    energy = frobenius_norm(total) ** 2
     return alignment_of_images(found, [image for image in images if image is not None], energy)
 
 

@@ -6,6 +6,9 @@ from torch import Tensor
 
 from analysis.errors import AnalysisError, NotFiniteError
 
+_PIECE = 1 << 18
+"""Entries of which a norm makes a copy in float64."""
+
 
 def task_vector(
     fine_tuned: Shaped[Tensor, "*shape"], base: Shaped[Tensor, "*other"], dtype: torch.dtype = torch.float32
@@ -58,5 +61,13 @@ def require_finite(tensor: Shaped[Tensor, "*shape"], what: str) -> None:
 
 
 def frobenius_norm(tensor: Float[Tensor, "*shape"]) -> float:
-    """Compute ``‖X‖_F``, accumulated in float64 so that it neither overflows nor loses small entries."""
-    return float(torch.linalg.vector_norm(tensor, dtype=torch.float64))
+    """Compute ``‖X‖_F``, accumulated in float64 so that it neither overflows nor loses small entries.
+
+    Piece by piece: of what is accumulated in another dtype torch makes a copy, twice as large as X in float32.
+    """
+    if tensor.is_contiguous():
+        pieces = tensor.view(-1).split(_PIECE)
+    else:
+        pieces = tensor.split(max(1, _PIECE * tensor.shape[0] // max(1, tensor.numel())))
+    norms = [torch.linalg.vector_norm(piece, dtype=torch.float64) for piece in pieces]
+    return float(norms[0] if len(norms) == 1 else torch.stack(norms).norm())

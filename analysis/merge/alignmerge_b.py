@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from analysis.cross_influence import Ratio, cross_influences, direction_images, summed_influences
+from analysis.cross_influence import Ratio, cross_influences, images_of_products, products_with, summed_influences
 from analysis.errors import OptionsError
 from analysis.merge.context import Preparation, Role, TensorContext, TensorPasses
 from analysis.merge.method import MergeMethod
@@ -24,6 +24,7 @@ from analysis.merge.triplets import (
     recomposed,
 )
 from analysis.merge.weights import task_weights
+from analysis.task_vector import frobenius_norm
 
 PUBLISHED_ALPHA = {2: 0.6, 8: 1.8, 14: 2.8, 20: 6.5}
 """α by the number of models; in between and beyond, T/4."""
@@ -59,9 +60,13 @@ def full_coefficients(
     ----------
     AlignMerge, proposition 1, equations 5–7 and appendix B.2.
     """
+    sizes = [frobenius_norm(tau) for tau in task_vectors]
     parts = []
     for some, others in zip(torch.split(left, DIRECTIONS, 1), torch.split(right, DIRECTIONS, 1), strict=True):
-        images = [direction_images(tau, some, others) for tau in task_vectors]
+        images = [
+            images_of_products(*products_with(tau, some, others), others, size)
+            for tau, size in zip(task_vectors, sizes, strict=True)
+        ]
         parts.append(summed_influences(cross_influences(images, ratio)))
     return torch.cat(parts, 1)
 

@@ -20,6 +20,7 @@ from analysis.merge.triplets import (
     stacked,
     weighted,
 )
+from analysis.task_vector import frobenius_norm
 
 
 def alignmerge_o(
@@ -80,7 +81,7 @@ def alignmerge_o(
     strengths = along(scaled_mean(taus, task_vectors[0], float(len(taus))), left, right)
     merged = recomposed(left, strengths, right)
     # With orthonormal columns this norm is that of the strengths, as the algorithm has it.
-    size = float(torch.linalg.vector_norm(merged, dtype=torch.float64))
+    size = frobenius_norm(merged)
     return merged if size == 0.0 else merged.mul_(float(scale) * float(values.norm()) / size)
 
 

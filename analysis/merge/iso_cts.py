@@ -20,6 +20,7 @@ from analysis.merge.triplets import (
     stacked,
     weighted,
 )
+from analysis.task_vector import frobenius_norm
 
 COMMON = Parameter("common_space_fraction", "number", 0.8, "share of the dimensions that all tasks share", 0.0, 1.0)
 
@@ -79,12 +80,15 @@ def _directions(
     total = scaled_mean(taus, taus[0], float(len(taus)))
     common = leading_triplets(total, full - own * len(taus), tolerance)
     del total
-    parts = []
-    for tau in taus:
-        outside = tau - common.left @ (common.left.mT @ tau)
-        norm = float(torch.linalg.vector_norm(tau, dtype=torch.float64))
-        parts.append(leading_triplets(outside, own, tolerance, scale=norm))
-    return stacked([*parts, common])
+    return stacked([*(_outside(tau, common.left, own, tolerance) for tau in taus), common])
+
+
+def _outside(
+    tau: Float[Tensor, "rows cols"], common: Float[Tensor, "rows shared"], count: int, tolerance: float | None
+) -> Triplets:
+    """What a task has outside of the common space, measured against the whole of it."""
+    outside = torch.addmm(tau, common, common.mT @ tau, alpha=-1.0)
+    return leading_triplets(outside, count, tolerance, scale=frobenius_norm(tau))
 
 
 ISO_CTS = decomposing(

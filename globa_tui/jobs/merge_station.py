@@ -94,7 +94,8 @@ class MergeStation:
         if layer.dtype not in FLOATING:
             return Finished(list(self._weights.copied(inputs.layer)), None, passed_through=False)
         passed = len(self._merger.passed_through)
-        drift, pieces = DriftMeter(len(self._index.fine_tuned)), []
+        drift, entries = DriftMeter(len(self._index.fine_tuned)), math.prod(layer.shape)
+        finished = torch.empty(0)
         whole = self._merger.takes_whole(inputs.layer)
         with contextlib.nullcontext() if whole else _one_thread():
             for merged in self._merged(inputs):
@@ -102,8 +103,14 @@ class MergeStation:
                 size = drift.add(merged.weight, result, merged.norms)
                 if not math.isfinite(size) and not self._work.allow_failed:
                     self._refuse(layer, inputs.layer, merged.values, result)
-                pieces.append(result.cpu())
-        return Finished(pieces, drift.drift, len(self._merger.passed_through) > passed)
+                if result.numel() == entries:
+                    finished = result.cpu()
+                    continue
+                if not finished.numel():
+                    # One block goes back to the system when it is written; of pieces the C library keeps the memory.
+                    finished = torch.empty(entries, dtype=result.dtype)
+                finished[merged.first : merged.first + result.numel()] = result
+        return Finished([finished], drift.drift, len(self._merger.passed_through) > passed)
 
     def close(self) -> None:
         self._weights.close()
