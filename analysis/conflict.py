@@ -101,8 +101,6 @@ def conflict_of_matrices(
     Where both are factors, or nothing, entries are not formed: then only the inner product and the norms are known, in
     O((m + n) r²), `entries` is 0, and of the four metrics only the cosine is not None.
     """
-    if first is second is None:
-        return ConflictSums()
     if not isinstance(first, Tensor) and not isinstance(second, Tensor):
         return ConflictSums(product=_inner(first, second), squares=(_inner(first, first), _inner(second, second)))
     whole = [base if one is None else one for one in (first, second)]

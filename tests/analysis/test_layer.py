@@ -8,11 +8,14 @@ import pytest
 import torch
 from safetensors import safe_open
 
+from analysis.basis import lapack_basis
 from analysis.conflict import conflict_sums
 from analysis.errors import NotFiniteError, OptionsError
 from analysis.layer import LayerAnalysis, LayerOptions, analyse_layer, pruned_matrices
 from analysis.merge.globa import PATTERNS, merged_delta, weighted_core
+from analysis.pair import union_types
 from analysis.product import Product
+from analysis.subspaces import subspace_overlap
 from tests.analysis.matrices import PAIRS, gaussian, relative, with_spectrum
 from tests.reference import globa
 
@@ -166,6 +169,8 @@ def test_three_tasks_have_parts_of_their_own():
     found = analyse(taus, LayerOptions((1.0,) * 3, (1.0,) * 3, basis_energy=1.0))
     assert [(part.task, part.pattern) for part in found.parts.components][:2] == [(0, "C1"), (1, "A")]
     assert len(found.parts.components) == 13
+    assert found.unions == tuple(union_types(found.pruned, task) for task in range(3))
+    assert analyse(taus[:2], DEFAULTS).unions == ()
     core = weighted_core(found.pruned, 0, dict.fromkeys(PATTERNS, 1.0))
     assert relative(merged_delta(found.left.vectors, core, found.right.vectors), sum(taus)) <= 1e-5
 
@@ -268,6 +273,7 @@ def test_what_takes_the_entries_of_the_weights_is_of_the_right_pairs_and_sums():
     assert found.task_norms == pytest.approx(norms)
     assert found.base_norm == pytest.approx(float(base.norm()))
     assert found.grids == ((0.5, 1.0),) * 3
+    assert found.shape == (9, 7)
     assert (found.left.coordinates, found.right.coordinates) == ((), ())
     only = analyse_layer(base, [base + tau, base + 2 * tau, None], dataclasses.replace(chosen, pairs="anchor"))
     assert [(pair.anchor, pair.task) for pair in only.pairs] == [(1, 0), (1, 2)]
@@ -275,6 +281,38 @@ def test_what_takes_the_entries_of_the_weights_is_of_the_right_pairs_and_sums():
     factors = [Product(left, right), Product(left, 3 * right), Product(left, 0.5 * right)]
     products = analyse_layer(base, factors, chosen).merged
     np.testing.assert_allclose(products.values[:2], 4.5 * singular_values(left @ right)[:2], rtol=1e-9)
+
+
+@pytest.mark.parametrize("anchor", [0, 1])
+def test_the_spaces_of_two_tasks_are_those_of_their_own_triplets(anchor):
+    found = analyse(pair("decaying"), options(torch.float64, anchor=anchor, svd_energy=(0.7, 0.95)))
+    one, two = found.svds[anchor], found.svds[1 - anchor]
+    overlap = found.pairs[0].overlap
+    for side in ("left", "right"):
+        cosines = np.linalg.svd(getattr(one, side).numpy().T @ getattr(two, side).numpy(), compute_uv=False)
+        assert getattr(overlap, side) == pytest.approx((cosines**2).mean(), rel=1e-9)
+        np.testing.assert_allclose(np.cos(getattr(overlap, f"{side}_angles").numpy()), cosines, atol=1e-9)
+    alone = subspace_overlap(one, two)
+    assert dataclasses.astuple(overlap)[2:] == pytest.approx(dataclasses.astuple(alone)[2:], rel=1e-9)
+
+
+def test_the_published_basis_is_taken_where_it_is_asked_for():
+    found = analyse(pair("decaying"), options(torch.float64, "lapack"))
+    values = [svd.singular_values for svd in found.svds]
+    for side in ("left", "right"):
+        wanted = lapack_basis([getattr(svd, side) for svd in found.svds], values, DEFAULTS.basis_energy)
+        assert torch.equal(getattr(found, side).vectors, wanted.vectors)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_everything_is_in_the_working_precision_whatever_the_weights_are_in(dtype):
+    base = gaussian(9, 7, 10).bfloat16()
+    tuned, factors = (base + gaussian(9, 7, 11).bfloat16()), Product(gaussian(9, 2, 12), gaussian(2, 7, 13))
+    found = analyse_layer(base, [None, factors, tuned], LayerOptions((1.0,) * 3, (1.0,) * 3, dtype=dtype))
+    assert {(svd.left.dtype, svd.right.dtype) for svd in found.svds} == {(dtype, dtype)}
+    total = tuned.double() - base.double() + factors.dense(torch.float64)
+    np.testing.assert_allclose(found.merged.values, singular_values(total), rtol=0.1 * EXACT[dtype])
+    assert found.base_norm == pytest.approx(float(base.double().norm()), rel=1e-12)
 
 
 def singular_values(matrix: torch.Tensor) -> np.ndarray:

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from analysis import components
+from analysis import task_vector as task_vectors
 from analysis.components import ONLY_ANCHOR, component_table, type_picture
 from analysis.core import core_matrix
 from analysis.decompose import truncated_svd
@@ -173,6 +174,16 @@ def test_task_vectors_refuse_what_they_cannot_subtract():
     with pytest.raises(NotFiniteError, match="overflows torch.float32; use precision float64"):
         task_vector(torch.full((2, 2), 3e38), torch.full((2, 2), -3e38))
     assert frobenius_norm(torch.full((4,), 1e30)) == pytest.approx(2e30)
+
+
+@pytest.mark.parametrize("piece", [1, 7, 12, 1 << 18])
+@pytest.mark.parametrize("shape", [(), (0,), (3, 0), (5,), (1, 30), (30, 1), (6, 5), (2, 3, 4)])
+def test_a_norm_is_the_same_in_pieces_of_any_size(monkeypatch, piece, shape):
+    monkeypatch.setattr(task_vectors, "_PIECE", piece)
+    values = torch.randn(shape, generator=torch.Generator().manual_seed(1)) * 1e-30
+    for tensor in (values, values.double(), values.movedim(0, -1) if shape else values):
+        wanted = np.linalg.norm(values.numpy().astype(np.float64))
+        assert frobenius_norm(tensor) == pytest.approx(wanted, rel=1e-14, abs=0.0)
 
 
 def test_relatedness_of_fine_tunes_and_strangers():
