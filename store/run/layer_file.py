@@ -1,16 +1,10 @@
-"""Layer files: the arrays and the record of one layer, or of a few small ones, in HDF5.
-
-A stranger may have made the file: only plain arrays that lie inside it are read. Links out of it, datasets stored
-elsewhere, filters and sizes that the file does not hold are refused before anything is allocated.
-"""
+"""Layer files: the arrays and the record of one layer, or of a few small ones, in HDF5."""
 
 from __future__ import annotations
 
 import contextlib
-import errno
 import json
 import os
-import stat
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,12 +12,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from store import files
-from store.errors import RunDamagedError, RunError, StoreError
+from store.errors import RunDamagedError, RunError
 from store.run.attributes import read_int, read_texts
 from store.run.layout import FORMAT, LAYERS, group_name
-from store.run.manifest import check_format
-from store.run.rehearsal import require_rehearsed
-from store.run.structure import require_plain_file, require_sound_object
+from store.run.plain_file import damaged, dataset, datasets_below, open_file, subgroup
 from store.run.summary import dump_record, parse_record
 
 if TYPE_CHECKING:
@@ -43,18 +35,6 @@ VOLATILE = frozenset({"seconds", "file", "stored"})
 
 _SMALL = 1 << 24
 """Files up to this many bytes of numbers are made in memory: HDF5 writes many small pieces."""
-_NOT_DAMAGE = frozenset(
-    {errno.ENOENT, errno.EACCES, errno.EPERM, errno.EIO, errno.ESTALE, errno.ENOTCONN, errno.EMFILE, errno.ENFILE}
-)
-_OLDEST_FORM_ONLY = 3
-"""Format from which on no group has an index of its names."""
-_WITH_INDEX: set[int] = set()
-"""Handles of the open files of earlier formats."""
-_HARD = 0
-"""HDF5's number for a link to something in the same file."""
-_DEEPEST = 8
-"""Levels of groups below a layer; ours have three."""
-_CURE = "resume the analysis, which computes the layer again"
 
 
 @dataclass(frozen=True)
@@ -159,58 +139,6 @@ def _numbers(name: str, array: Array) -> np.ndarray[Any, Any]:
     return values
 
 
-@contextlib.contextmanager
-def open_file(path: Path, *, follow: bool = False) -> Iterator[h5py.File]:
-    """Open an HDF5 file of ours for reading, without locks, checked for its format version.
-
-    Parameters
-    ----------
-    path : Path
-        The file.
-    follow : bool
-        Whether it may be a link, as a file that the user named may; one that a run names may not.
-
-    Raises
-    ------
-    OSError
-        It is not there, or the operating system refuses.
-    RunDamagedError
-        HDF5 cannot read it, while opening or later inside the block.
-    RunForeignError
-        A newer version wrote it.
-    """
-    import h5py
-
-    if not stat.S_ISREG(path.stat(follow_symlinks=follow).st_mode) or (not follow and path.parent.is_symlink()):
-        msg = f"{path}: not a plain file, and a run may not point outside its folder; delete it and {_CURE}"
-        raise RunDamagedError(msg)
-    try:
-        with path.open("rb") as plain:
-            require_plain_file(plain.fileno())
-        with h5py.File(path, "r", locking=False) as file, _known_form(file, str(path)):
-            yield file
-    except StoreError:
-        raise
-    except (OSError, RuntimeError, KeyError, ValueError, TypeError, OverflowError) as error:
-        if isinstance(error, OSError) and error.errno in _NOT_DAMAGE:
-            raise
-        msg = f"{path}: damaged ({_one_line(error)}); {_CURE}"
-        raise RunDamagedError(msg) from error
-
-
-@contextlib.contextmanager
-def _known_form(file: h5py.File, where: str) -> Iterator[None]:
-    """Check the format version; in a file of before format 3 groups may have a form of HDF5 that is refused since."""
-    version, handle = read_int(file, "format"), file.id.get_vfd_handle()
-    check_format(version, where)
-    if version is not None and version < _OLDEST_FORM_ONLY:
-        _WITH_INDEX.add(handle)
-    try:
-        yield
-    finally:
-        _WITH_INDEX.discard(handle)
-
-
 _About = tuple[int, str, str, tuple[str, ...]]
 """Checksum, unit, description and names of the axes of an array."""
 
@@ -232,35 +160,31 @@ def read_about(group: h5py.Group) -> dict[str, _About] | None:
             for name, (crc, unit, description, dims) in found.items()
         }
     except (ValueError, TypeError, AttributeError, RecursionError) as error:
-        raise _damaged(group, ABOUT, "not what is said of arrays") from error
+        raise damaged(group, ABOUT, "not what is said of arrays") from error
 
 
-def _checksum(group: h5py.Group, name: str, dataset: h5py.Dataset, about: Mapping[str, _About] | None) -> int:
+def _checksum(group: h5py.Group, name: str, array: h5py.Dataset, about: Mapping[str, _About] | None) -> int:
     told = about.get(name) if about is not None else None
-    found = told[0] if told is not None else read_int(dataset, "crc32")
+    found = told[0] if told is not None else read_int(array, "crc32")
     if found is None:
-        raise _damaged(group, name, "has no checksum")
+        raise damaged(group, name, "has no checksum")
     return found
 
 
-def _description(dataset: h5py.Dataset, told: _About | None) -> tuple[str, str, tuple[str, ...]]:
+def _description(array: h5py.Dataset, told: _About | None) -> tuple[str, str, tuple[str, ...]]:
     """Unit, description and axes of an array."""
     if told is not None:
         return told[1:]
-    (unit,), (description,) = read_texts(dataset, "unit"), read_texts(dataset, "description")
-    return unit, description, read_texts(dataset, "dims")
-
-
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split())[:200] or type(error).__name__
+    (unit,), (description,) = read_texts(array, "unit"), read_texts(array, "description")
+    return unit, description, read_texts(array, "dims")
 
 
 def read_text(group: h5py.Group, name: str) -> bytes:
     """Read what `ArrayWriter.text` wrote."""
-    dataset = _dataset(group, name)
-    if dataset.dtype.kind != "S" or dataset.shape != ():
-        raise _damaged(group, name, "not a text")
-    return bytes(dataset[()])
+    text = dataset(group, name)
+    if text.dtype.kind != "S" or text.shape != ():
+        raise damaged(group, name, "not a text")
+    return bytes(text[()])
 
 
 def read_record(layers: h5py.Group, index: int) -> Record:
@@ -268,7 +192,7 @@ def read_record(layers: h5py.Group, index: int) -> Record:
     group = layer_group(layers, index)
     record = parse_record(read_text(group, RECORD))
     if record is None or record["index"] != index:
-        raise _damaged(group, RECORD, f"not the record of layer {index}")
+        raise damaged(group, RECORD, f"not the record of layer {index}")
     return record
 
 
@@ -291,27 +215,10 @@ def arrays_in(group: h5py.Group) -> dict[str, h5py.Dataset]:
         There are not as many as were written, or not where they should be.
     """
     expected = read_int(group, _COUNT)
-    found = {name: node for name, node in _datasets(group, "", set()) if name not in {RECORD, ABOUT}}
+    found = {name: node for name, node in datasets_below(group, "", set()) if name not in {RECORD, ABOUT}}
     if len(found) != expected:
-        raise _damaged(group, _COUNT, f"{expected} claimed, {len(found)} found")
+        raise damaged(group, _COUNT, f"{expected} claimed, {len(found)} found")
     return dict(sorted(found.items()))
-
-
-def _datasets(group: h5py.Group, prefix: str, seen: set[int]) -> Iterator[tuple[str, h5py.Dataset]]:
-    """All datasets below a group that is a tree of few levels."""
-    import h5py
-
-    for part in group:
-        if not isinstance(part, str):  # no UTF-8
-            raise _damaged(group, repr(part), "a name that globa-tui does not give")
-        node, address = _child(group, part)
-        if not isinstance(node, h5py.Group):
-            yield prefix + part, _plain(group, part, node)
-            continue
-        if address in seen or prefix.count("/") == _DEEPEST:
-            raise _damaged(group, part, "groups that are no tree of a few levels")
-        seen.add(address)
-        yield from _datasets(node, f"{prefix}{part}/", seen)
 
 
 def read_arrays(group: h5py.Group, datasets: Mapping[str, h5py.Dataset]) -> Iterator[tuple[str, np.ndarray[Any, Any]]]:
@@ -325,13 +232,13 @@ def read_arrays(group: h5py.Group, datasets: Mapping[str, h5py.Dataset]) -> Iter
     import numpy as np
 
     about = read_about(group)
-    for name, dataset in datasets.items():
-        if dataset.dtype.kind not in "iuf":
-            raise _damaged(group, name, f"holds {dataset.dtype}, not numbers")
-        values: np.ndarray[Any, Any] = np.asarray(dataset[()])
+    for name, array in datasets.items():
+        if array.dtype.kind not in "iuf":
+            raise damaged(group, name, f"holds {array.dtype}, not numbers")
+        values: np.ndarray[Any, Any] = np.asarray(array[()])
         checksum = zlib.crc32(values.data.cast("B") if values.size else b"")
-        if checksum != _checksum(group, name, dataset, about):
-            raise _damaged(group, name, "the checksum differs")
+        if checksum != _checksum(group, name, array, about):
+            raise damaged(group, name, "the checksum differs")
         yield name, values
 
 
@@ -345,7 +252,7 @@ def copy_layer(writer: ArrayWriter, source: h5py.Group, layers: h5py.Group) -> N
     for name, before in datasets.items():
         unit, description, dims = _description(before, about.get(name) if about is not None else None)
         if writer.array(target, name, before, unit, description, dims) != _checksum(source, name, before, about):
-            raise _damaged(source, name, "the checksum differs")
+            raise damaged(source, name, "the checksum differs")
 
 
 def valid_layers(path: Path, indices: Iterable[int] | None = None, *, through: bool = True) -> dict[int, Record]:
@@ -377,67 +284,6 @@ def valid_layers(path: Path, indices: Iterable[int] | None = None, *, through: b
                     pass
                 valid[record["index"]] = record
     return valid
-
-
-def subgroup(parent: h5py.Group, name: str) -> h5py.Group:
-    """Group of that name, reached by no link that could lead out of the file."""
-    import h5py
-
-    node = _walk(parent, name)
-    if not isinstance(node, h5py.Group):
-        raise _damaged(parent, name, "not a group")
-    return node
-
-
-def _dataset(group: h5py.Group, name: str) -> h5py.Dataset:
-    return _plain(group, name, _walk(group, name))
-
-
-def _plain(group: h5py.Group, name: str, node: object) -> h5py.Dataset:
-    """Require a dataset whose bytes are plain, in this file, and all there."""
-    import h5py
-
-    if not isinstance(node, h5py.Dataset) or node.shape is None:
-        raise _damaged(group, name, "not an array")
-    if node.external or node.is_virtual or node.chunks is not None:
-        raise _damaged(group, name, "not stored in one piece inside the file")
-    if node.id.get_storage_size() != node.nbytes:
-        raise _damaged(group, name, f"{node.nbytes:,} bytes claimed, {node.id.get_storage_size():,} stored")
-    return node
-
-
-def _walk(parent: h5py.Group, name: str) -> object:
-    """Follow a path of names, but no link that could lead elsewhere."""
-    import h5py
-
-    node: object = parent
-    for part in name.split("/"):
-        if not isinstance(node, h5py.Group):
-            raise _damaged(parent, name, "missing")
-        node, _ = _child(node, part)
-    return node
-
-
-def _child(group: h5py.Group, part: str) -> tuple[object, int]:
-    """What a group holds under a name, and where in the file, once HDF5 can be let at it."""
-    key = part.encode()
-    if not group.id.links.exists(key):
-        raise _damaged(group, part, "missing")
-    link = group.id.links.get_info(key)
-    if link.type != _HARD:
-        raise _damaged(group, part, "a link, which a run may not hold")
-    try:
-        handle = group.file.id.get_vfd_handle()
-        if require_sound_object(handle, link.u, may_have_index=handle in _WITH_INDEX):
-            require_rehearsed(group.file.filename)
-    except ValueError as error:
-        raise _damaged(group, part, str(error)) from None
-    return group[part], link.u
-
-
-def _damaged(parent: h5py.Group, name: str, what: str) -> RunDamagedError:
-    key = name if name.startswith("/") else f"{str(parent.name).rstrip('/')}/{name}"
-    return RunDamagedError(f"{parent.file.filename}: {key}: {what}; {_CURE}")
 
 
 def dump_json(value: object) -> bytes:

@@ -14,6 +14,7 @@ from store.errors import RunDamagedError, RunError, RunIncompleteError, RunNotFo
 from store.run import layer_file as layer_files
 from store.run.layout import LAYERS, MANIFEST, SUMMARY, layer_file, run_folder
 from store.run.manifest import Manifest, parse_manifest, read_manifest
+from store.run.plain_file import open_file
 from store.run.summary import Record, SummaryReader, latest, parse_records
 
 if TYPE_CHECKING:
@@ -212,7 +213,7 @@ class Run:
         for attempt in range(tries):
             path = self._file(index)
             try:
-                with files.disk_errors(path, "read"), layer_files.open_file(path, follow=self.packed) as file:
+                with files.disk_errors(path, "read"), open_file(path, follow=self.packed) as file:
                     return read(layer_files.layer_group(layer_files.layers_of(file), index))
             except RunIncompleteError:
                 raise
@@ -256,7 +257,7 @@ def _open_packed(path: Path, limit: int | None) -> Run:
     if not path.exists():
         msg = f"{path}: no packed run here; check the name"
         raise RunNotFoundError(msg)
-    with files.disk_errors(path, "read"), layer_files.open_file(path, follow=True) as file:
+    with files.disk_errors(path, "read"), open_file(path, follow=True) as file:
         manifest = parse_manifest(layer_files.read_text(file, "manifest"), f"{path}: /manifest")
         summary = layer_files.read_text(file, "summary")
     run = Run(path, manifest, packed=True)

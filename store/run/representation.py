@@ -16,6 +16,7 @@ from store.errors import RunDamagedError, StoreError
 from store.run import layer_file as layer_files
 from store.run.layer_file import Array, dump_json
 from store.run.layout import REPRESENTATION, RESULT, group_name, run_folder
+from store.run.plain_file import CURES, open_file, subgroup
 from store.run.summary import Record
 
 if TYPE_CHECKING:
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
 
 _MOST_BYTES = 1 << 26
 """A larger result is not read: thousands of models make less."""
-_CURE = "run `globa-tui represent` again"
 
 
 def states_file(folder: Path, index: int) -> Path:
@@ -62,7 +62,7 @@ def read_states(folder: Path, index: int) -> tuple[Record, dict[str, np.ndarray[
     path = states_file(folder, index)
     with contextlib.suppress(StoreError, FileNotFoundError), files.disk_errors(path, "read"):
         if path.is_file():
-            with layer_files.open_file(path) as file:
+            with open_file(path) as file:
                 layers = layer_files.layers_of(file)
                 group = layer_files.layer_group(layers, index)
                 record = layer_files.read_record(layers, index)
@@ -107,13 +107,13 @@ def copy_representation(writer: ArrayWriter, run: Path, file: h5py.File) -> None
     target = writer.group(file, REPRESENTATION)
     writer.text(target, RESULT, dump_json(result))
     if not run.is_dir():
-        with layer_files.open_file(run, follow=True) as packed:
-            source = layer_files.subgroup(packed, REPRESENTATION)
+        with open_file(run, follow=True) as packed:
+            source = subgroup(packed, REPRESENTATION)
             for index in range(len(result["models"])):
                 layer_files.copy_layer(writer, layer_files.layer_group(source, index), target)
         return
     for index in range(len(result["models"])):
-        with layer_files.open_file(states_file(run, index)) as states:
+        with open_file(states_file(run, index)) as states:
             layer_files.copy_layer(writer, layer_files.layer_group(layer_files.layers_of(states), index), target)
 
 
@@ -137,7 +137,7 @@ def _folder_result(path: Path) -> bytes | None:
 
 
 def _packed_result(path: Path) -> bytes | None:
-    with files.disk_errors(path, "read"), layer_files.open_file(path, follow=True) as file:
+    with files.disk_errors(path, "read"), open_file(path, follow=True) as file:
         if REPRESENTATION not in file:
             return None
         return layer_files.read_text(file, f"{REPRESENTATION}/{RESULT}")
@@ -147,9 +147,9 @@ def _parse(data: bytes, place: Path) -> dict[str, Any]:
     try:
         found = json.loads(data)
     except (ValueError, RecursionError) as error:
-        msg = f"{place}: {REPRESENTATION}/{RESULT} is not readable as JSON ({error}); {_CURE}"
+        msg = f"{place}: {REPRESENTATION}/{RESULT} is not readable as JSON ({error}); {CURES[REPRESENTATION]}"
         raise RunDamagedError(msg) from error
     if not isinstance(found, dict) or not isinstance(found.get("models"), list):
-        msg = f"{place}: {REPRESENTATION}/{RESULT} is not what globa-tui writes; {_CURE}"
+        msg = f"{place}: {REPRESENTATION}/{RESULT} is not what globa-tui writes; {CURES[REPRESENTATION]}"
         raise RunDamagedError(msg)
     return found

@@ -144,7 +144,7 @@ def test_a_packed_file_without_its_parts_is_named(tmp_path: Path, name: str) -> 
     packed = pack(mixed(tmp_path / "run"), tmp_path / "out.h5")
     with h5py.File(packed, "a") as file:
         del file[name]
-    with pytest.raises(RunDamagedError, match=f"out.h5: /{name}: missing"):
+    with pytest.raises(RunDamagedError, match=f"out.h5: /{name}: missing; pack the run again"):
         Run.open(packed).arrays(0)
 
 

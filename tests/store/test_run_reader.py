@@ -12,6 +12,7 @@ import pytest
 from store import files
 from store.errors import RunDamagedError, RunError, RunIncompleteError, RunNotFoundError, StoreError
 from store.run import Array, Run, RunWriter, layer_file
+from store.run.plain_file import open_file
 from tests.store.run_samples import arrays, assert_layer, manifest, record, write
 
 ROOT = Path(__file__).parents[2]
@@ -304,7 +305,7 @@ def test_large_arrays_are_compared_with_their_checksum(tmp_path: Path) -> None:
     values = np.arange(40_000, dtype=np.float32).reshape(200, 200)
     path = tmp_path / "x.h5"
     layer_file.write_layer_file(path, [(record(0), {"core": Array(values, "1", "core", ("rows", "columns"))})])
-    with layer_file.open_file(path) as file:
+    with open_file(path) as file:
         group = layer_file.layer_group(layer_file.layers_of(file), 0)
         found = dict(layer_file.read_arrays(group, layer_file.arrays_in(group)))
     np.testing.assert_array_equal(found["core"], values)
