@@ -66,8 +66,8 @@ def frobenius_norm(tensor: Float[Tensor, "*shape"]) -> float:
     Piece by piece: of what is accumulated in another dtype torch makes a copy, twice as large as X in float32.
     """
     if tensor.is_contiguous():
-        pieces = tensor.view(-1).split(_PIECE)
+        pieces = torch.split(tensor.view(-1), _PIECE)
     else:
-        pieces = tensor.split(max(1, _PIECE * tensor.shape[0] // max(1, tensor.numel())))
+        pieces = torch.split(tensor, max(1, _PIECE * tensor.shape[0] // max(1, tensor.numel())))
     norms = [torch.linalg.vector_norm(piece, dtype=torch.float64) for piece in pieces]
     return float(norms[0] if len(norms) == 1 else torch.stack(norms).norm())
