@@ -38,11 +38,7 @@ def direction_images(
 ) -> DirectionImages:
     """Apply a task vector to the directions of a merge: two products of 2 m n k in its dtype, less from factors."""
     outputs, inputs = products_with(task_vector, left, right)
-    if isinstance(task_vector, Product):
-        first, second = task_vector.left.double(), task_vector.right.double()
-        size = float(((first.mT @ first) * (second @ second.mT)).sum().clamp(min=0).sqrt())
-    else:
-        size = frobenius_norm(task_vector)
+    size = task_vector.norm if isinstance(task_vector, Product) else frobenius_norm(task_vector)
     return images_of_products(outputs, inputs, right, size)
 
 

@@ -24,6 +24,12 @@ class Product:
         """Shape of the product."""
         return self.left.shape[0], self.right.shape[1]
 
+    @property
+    def norm(self) -> float:
+        """``‖τ‖_F``, from the factors: ``‖B A‖²`` is the sum of the entries of ``(Bᵀ B) ∘ (A Aᵀ)``."""
+        left, right = self.left.double(), self.right.double()
+        return float(((left.mT @ left) * (right @ right.mT)).sum().clamp(min=0).sqrt())
+
     def dense(self, dtype: torch.dtype) -> Float[Tensor, "rows cols"]:
         """Multiply the factors in `dtype`, as wide as the task vector: 2 m n r operations."""
         return self.left.to(dtype) @ self.right.to(dtype)

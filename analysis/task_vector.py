@@ -63,11 +63,16 @@ def require_finite(tensor: Shaped[Tensor, "*shape"], what: str) -> None:
 def frobenius_norm(tensor: Float[Tensor, "*shape"]) -> float:
     """Compute ``‖X‖_F``, accumulated in float64 so that it neither overflows nor loses small entries.
 
-    Piece by piece: of what is accumulated in another dtype torch makes a copy, twice as large as X in float32.
+    Piece by piece, or row by row where rows are longer: of what is accumulated in another dtype torch makes a copy,
+    twice as large as X in float32.
     """
-    if tensor.is_contiguous():
-        pieces = torch.split(tensor.view(-1), _PIECE)
+    # In the order in which the entries lie: what is cut is a view.
+    ordered = tensor.squeeze()
+    strides = ordered.stride()
+    ordered = ordered.permute(sorted(range(ordered.ndim), key=lambda axis: -strides[axis]))
+    if ordered.is_contiguous():
+        pieces = torch.split(ordered.view(-1), _PIECE)
     else:
-        pieces = torch.split(tensor, max(1, _PIECE * tensor.shape[0] // max(1, tensor.numel())))
+        pieces = torch.split(ordered, max(1, _PIECE * ordered.shape[0] // ordered.numel()))
     norms = [torch.linalg.vector_norm(piece, dtype=torch.float64) for piece in pieces]
     return float(norms[0] if len(norms) == 1 else torch.stack(norms).norm())

@@ -49,8 +49,9 @@ def iso_cts(
 
     Notes
     -----
-    With r = min(m, n): ``s = round((r − ⌊f r⌋)/T) T`` directions for the tasks (Python's rounding), ``c = r − s``
-    common ones. Only the left space is projected out: ``τ_i − U_c U_cᵀ τ_i``. Tasks come before the common space.
+    With r = min(m, n): ``s = round((r − ⌊f r⌋)/T) T`` directions for the tasks (Python's rounding, but never more than
+    there are), ``c = r − s`` common ones. Only the left space is projected out: ``τ_i − U_c U_cᵀ τ_i``. Tasks come
+    before the common space.
     About ``9 (T + 3) r³``.
 
     References
@@ -76,7 +77,7 @@ def _directions(
 ) -> Triplets:
     """What each task has outside of the common space, then the common space."""
     full = min(taus[0].shape)
-    own = round((full - int(full * common_space_fraction)) / len(taus))
+    own = min(round((full - int(full * common_space_fraction)) / len(taus)), full // len(taus))
     total = scaled_mean(taus, taus[0], float(len(taus)))
     common = leading_triplets(total, full - own * len(taus), tolerance)
     del total
@@ -84,11 +85,11 @@ def _directions(
 
 
 def _outside(
-    tau: Float[Tensor, "rows cols"], common: Float[Tensor, "rows shared"], count: int, tolerance: float | None
+    task_vector: Float[Tensor, "rows cols"], common: Float[Tensor, "rows shared"], count: int, tolerance: float | None
 ) -> Triplets:
-    """What a task has outside of the common space, measured against the whole of it."""
-    outside = torch.addmm(tau, common, common.mT @ tau, alpha=-1.0)
-    return leading_triplets(outside, count, tolerance, scale=frobenius_norm(tau))
+    """The leading triplets of ``τ − U_c U_cᵀ τ``, cut relative to ``‖τ‖_F``."""
+    outside = torch.addmm(task_vector, common, common.mT @ task_vector, alpha=-1.0)
+    return leading_triplets(outside, count, tolerance, scale=frobenius_norm(task_vector))
 
 
 ISO_CTS = decomposing(

@@ -98,11 +98,7 @@ def task_norm(model: Model, base: torch.Tensor) -> float:
     """‖τ_i‖ of what a fine-tune has in place of the base's tensor."""
     if model is None:
         return 0.0
-    if isinstance(model, Product):
-        # ‖B A‖² is the sum of the entries of (Bᵀ B) ∘ (A Aᵀ).
-        left, right = model.left.double(), model.right.double()
-        return math.sqrt(max(float(((left.mT @ left) * (right @ right.mT)).sum()), 0.0))
-    return distance(model, base)
+    return model.norm if isinstance(model, Product) else distance(model, base)
 
 
 def distance(one: torch.Tensor, other: torch.Tensor | None = None) -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -25,6 +25,35 @@ class Merged:
     """The merged ones, in the working dtype."""
     norms: tuple[float, ...]
     """‖W0‖ and every ‖τ_i‖ over the range."""
+
+
+def joined(ranges: Iterable[tuple[int, torch.Tensor]], entries: int) -> torch.Tensor:
+    """Put ranges of the flat entries of a tensor, each with its first entry, into one block of memory.
+
+    One block goes back to the system when it is let go; of many small ones the C library keeps the memory.
+
+    Raises
+    ------
+    ValueError
+        The ranges leave entries out, or overlap.
+    """
+    whole, filled = None, 0
+    for first, values in ranges:
+        end = first + values.numel()
+        if first != filled or end > entries:
+            msg = f"a range from {first} to {end} after the first {filled} of {entries} entries"
+            raise ValueError(msg)
+        if values.numel() == entries:
+            whole = values
+        else:
+            if whole is None:
+                whole = torch.empty(entries, dtype=values.dtype, device=values.device)
+            whole[first:end] = values
+        filled = end
+    if whole is None or filled != entries:
+        msg = f"ranges of {filled} entries of {entries}"
+        raise ValueError(msg)
+    return whole
 
 
 class LayerValues:

@@ -15,7 +15,7 @@ from analysis.merge import BLOCK, Preparation
 from globa_tui.engine.devices import is_out_of_memory
 from globa_tui.engine.work import Task
 from globa_tui.jobs.drift import Drift, DriftMeter
-from globa_tui.jobs.layer_values import LayerValues, Merged
+from globa_tui.jobs.layer_values import LayerValues, Merged, joined
 from globa_tui.jobs.merge_layers import LayerMerger, make_merger
 from globa_tui.jobs.merge_plan import MergeOptions, MergePlan
 from globa_tui.jobs.resources import layer_failure, read_bytes
@@ -94,26 +94,23 @@ class MergeStation:
         if layer.dtype not in FLOATING:
             return Finished(list(self._weights.copied(inputs.layer)), None, passed_through=False)
         passed = len(self._merger.passed_through)
-        drift, entries = DriftMeter(len(self._index.fine_tuned)), math.prod(layer.shape)
-        finished = torch.empty(0)
+        drift = DriftMeter(len(self._index.fine_tuned))
         whole = self._merger.takes_whole(inputs.layer)
         with contextlib.nullcontext() if whole else _one_thread():
-            for merged in self._merged(inputs):
-                result = self._rounded(layer, inputs.layer, merged)
-                size = drift.add(merged.weight, result, merged.norms)
-                if not math.isfinite(size) and not self._work.allow_failed:
-                    self._refuse(layer, inputs.layer, merged.values, result)
-                if result.numel() == entries:
-                    finished = result.cpu()
-                    continue
-                if not finished.numel():
-                    # One block goes back to the system when it is written; of pieces the C library keeps the memory.
-                    finished = torch.empty(entries, dtype=result.dtype)
-                finished[merged.first : merged.first + result.numel()] = result
-        return Finished([finished], drift.drift, len(self._merger.passed_through) > passed)
+            values = joined(self._results(layer, inputs, drift), math.prod(layer.shape))
+        return Finished([values], drift.drift, len(self._merger.passed_through) > passed)
 
     def close(self) -> None:
         self._weights.close()
+
+    def _results(self, layer: Layer, inputs: LayerValues, drift: DriftMeter) -> Iterator[tuple[int, torch.Tensor]]:
+        """Ranges of the result, on the processor, each with its first entry; `drift` measures them."""
+        for merged in self._merged(inputs):
+            result = self._rounded(layer, inputs.layer, merged)
+            size = drift.add(merged.weight, result, merged.norms)
+            if not math.isfinite(size) and not self._work.allow_failed:
+                self._refuse(layer, inputs.layer, merged.values, result)
+            yield merged.first, result.cpu()
 
     def _merged(self, values: LayerValues) -> Iterator[Merged]:
         try:

@@ -305,13 +305,13 @@ def test_the_published_basis_is_taken_where_it_is_asked_for():
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_everything_is_in_the_working_precision_whatever_the_weights_are_in(dtype):
+def test_task_vectors_and_their_sum_are_in_the_working_precision_whatever_the_weights_are_in(dtype):
     base = gaussian(9, 7, 10).bfloat16()
     tuned, factors = (base + gaussian(9, 7, 11).bfloat16()), Product(gaussian(9, 2, 12), gaussian(2, 7, 13))
     found = analyse_layer(base, [None, factors, tuned], LayerOptions((1.0,) * 3, (1.0,) * 3, dtype=dtype))
     assert {(svd.left.dtype, svd.right.dtype) for svd in found.svds} == {(dtype, dtype)}
     total = tuned.double() - base.double() + factors.dense(torch.float64)
-    np.testing.assert_allclose(found.merged.values, singular_values(total), rtol=0.1 * EXACT[dtype])
+    np.testing.assert_allclose(found.merged.values, singular_values(total), rtol=EXACT[dtype])
     assert found.base_norm == pytest.approx(float(base.double().norm()), rel=1e-12)
 
 

@@ -88,6 +88,13 @@ def test_iso_cts_shares_what_it_is_told(fraction):
         assert relative(merge("iso-c", vectors), wanted) < 2e-5
 
 
+def test_iso_cts_never_gives_the_tasks_more_directions_than_there_are():
+    """Of 17 directions three tasks would get 6 each, by rounding; with a fraction of 0.1 they get 5 each."""
+    vectors = taus((24, 17), 3)
+    wanted = torch.from_numpy(spectral.iso_cts(arrays(vectors), 0.1))
+    assert relative(merge("iso-cts", vectors, common_space_fraction=0.0), wanted) < 2e-5
+
+
 @pytest.mark.parametrize("ratio", ["damped", "exact"])
 @pytest.mark.parametrize("tasks", [2, 3])
 @pytest.mark.parametrize("task", [0, 1, 2])

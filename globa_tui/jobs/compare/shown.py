@@ -7,12 +7,12 @@ from collections.abc import Iterator
 
 import torch
 
-from globa_tui.jobs.layer_values import LayerValues, Merged
+from globa_tui.jobs.layer_values import LayerValues, joined
 from globa_tui.jobs.merge_layers import MethodMerger
 from globa_tui.jobs.sweep.model import SweepModel
 from globa_tui.jobs.weights import LayerWeights
 from globa_tui.recipe import Recipe
-from store.checkpoints import Index, Layer
+from store.checkpoints import Index
 from store.checkpoints.dtypes import FLOATING
 
 
@@ -23,7 +23,12 @@ def show_method(model: SweepModel, index: Index, recipe: Recipe, device: torch.d
         for values in layer_values(index, device):
             merger.see(values)
         merger.end_pass()
-    model.show_with(lambda values: _assembled(values.layer, merger.merge(values)))
+
+    def merged(values: LayerValues) -> torch.Tensor:
+        ranges = ((part.first, part.values) for part in merger.merge(values))
+        return joined(ranges, math.prod(values.layer.shape))
+
+    model.show_with(merged)
 
 
 def layer_values(index: Index, device: torch.device) -> Iterator[LayerValues]:
@@ -32,14 +37,3 @@ def layer_values(index: Index, device: torch.device) -> Iterator[LayerValues]:
         for layer in index.layers:
             if layer.tied_to is None and layer.dtype in FLOATING:
                 yield LayerValues(layer, index, weights, allow_failed=False)
-
-
-def _assembled(layer: Layer, pieces: Iterator[Merged]) -> torch.Tensor:
-    """A merged tensor from its ranges."""
-    found = list(pieces)
-    if len(found) == 1:
-        return found[0].values
-    whole = torch.empty(math.prod(layer.shape), dtype=found[0].values.dtype, device=found[0].values.device)
-    for piece in found:
-        whole[piece.first : piece.first + piece.values.numel()] = piece.values
-    return whole
