@@ -69,7 +69,7 @@ class RunBusyError(RunError):
 
 
 class RunDamagedError(RunError):
-    """A file of the run cannot be read: resume the analysis, which computes that layer again."""
+    """A file of the run cannot be read; the message says what gives it back."""
 
 
 class RunForeignError(RunError):

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 from store import files
 from store.errors import RunDamagedError, RunError
 from store.run.attributes import read_int, read_texts
+from store.run.hdf5 import damaged, dataset, datasets_below, open_file, subgroup
 from store.run.layout import FORMAT, LAYERS, group_name
-from store.run.plain_file import damaged, dataset, datasets_below, open_file, subgroup
 from store.run.summary import dump_record, parse_record
 
 if TYPE_CHECKING:
@@ -215,7 +215,7 @@ def arrays_in(group: h5py.Group) -> dict[str, h5py.Dataset]:
         There are not as many as were written, or not where they should be.
     """
     expected = read_int(group, _COUNT)
-    found = {name: node for name, node in datasets_below(group, "", set()) if name not in {RECORD, ABOUT}}
+    found = {name: node for name, node in datasets_below(group) if name not in {RECORD, ABOUT}}
     if len(found) != expected:
         raise damaged(group, _COUNT, f"{expected} claimed, {len(found)} found")
     return dict(sorted(found.items()))

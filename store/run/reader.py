@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from store import files
 from store.errors import RunDamagedError, RunError, RunIncompleteError, RunNotFoundError, StoreError
 from store.run import layer_file as layer_files
+from store.run.hdf5 import cure_of, open_file
 from store.run.layout import LAYERS, MANIFEST, SUMMARY, layer_file, run_folder
 from store.run.manifest import Manifest, parse_manifest, read_manifest
-from store.run.plain_file import open_file
 from store.run.summary import Record, SummaryReader, latest, parse_records
 
 if TYPE_CHECKING:
@@ -213,14 +213,15 @@ class Run:
         for attempt in range(tries):
             path = self._file(index)
             try:
-                with files.disk_errors(path, "read"), open_file(path, follow=self.packed) as file:
+                with files.disk_errors(path, "read"), open_file(path, packed=self.packed) as file:
                     return read(layer_files.layer_group(layer_files.layers_of(file), index))
             except RunIncompleteError:
                 raise
             except StoreError as error:
                 if attempt + 1 == tries or self.packed:
                     if isinstance(error.__cause__, FileNotFoundError):
-                        msg = f"{path}: missing, it holds {self._name(index)}; resume the analysis"
+                        cure = cure_of(path, packed=self.packed)
+                        msg = f"{path}: missing, it holds {self._name(index)}; {cure}"
                         raise RunDamagedError(msg) from error
                     raise
                 time.sleep(_PAUSE)
@@ -230,7 +231,8 @@ class Run:
     def _file(self, index: int) -> Path:
         record = self.record(index)
         if record["status"] != "done":
-            msg = f"{self.path}: {record['name']} is {record['status']}; resume the analysis"
+            cure = "resume the run it was packed from, and pack it again" if self.packed else "resume the analysis"
+            msg = f"{self.path}: {record['name']} is {record['status']}; {cure}"
             raise RunIncompleteError(msg)
         if self.packed:
             return self.path
@@ -257,7 +259,7 @@ def _open_packed(path: Path, limit: int | None) -> Run:
     if not path.exists():
         msg = f"{path}: no packed run here; check the name"
         raise RunNotFoundError(msg)
-    with files.disk_errors(path, "read"), open_file(path, follow=True) as file:
+    with files.disk_errors(path, "read"), open_file(path, packed=True) as file:
         manifest = parse_manifest(layer_files.read_text(file, "manifest"), f"{path}: /manifest")
         summary = layer_files.read_text(file, "summary")
     run = Run(path, manifest, packed=True)

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 from store import files
 from store.errors import RunDamagedError, StoreError
 from store.run import layer_file as layer_files
+from store.run.hdf5 import cure_of, open_file, subgroup
 from store.run.layer_file import Array, dump_json
 from store.run.layout import REPRESENTATION, RESULT, group_name, run_folder
-from store.run.plain_file import CURES, open_file, subgroup
 from store.run.summary import Record
 
 if TYPE_CHECKING:
@@ -92,11 +92,9 @@ def read_result(run: str | Path) -> dict[str, Any] | None:
         It is not readable.
     """
     place = run_folder(run)
-    if place.suffix == ".h5" and not place.is_dir():
-        data = _packed_result(place)
-    else:
-        data = _folder_result(place / REPRESENTATION / RESULT)
-    return None if data is None else _parse(data, place)
+    packed = place.suffix == ".h5" and not place.is_dir()
+    data = _packed_result(place) if packed else _folder_result(place / REPRESENTATION / RESULT)
+    return None if data is None else _parse(data, place, cure_of(place / REPRESENTATION / RESULT, packed=packed))
 
 
 def copy_representation(writer: ArrayWriter, run: Path, file: h5py.File) -> None:
@@ -107,13 +105,17 @@ def copy_representation(writer: ArrayWriter, run: Path, file: h5py.File) -> None
     target = writer.group(file, REPRESENTATION)
     writer.text(target, RESULT, dump_json(result))
     if not run.is_dir():
-        with open_file(run, follow=True) as packed:
+        with files.disk_errors(run, "read"), open_file(run, packed=True) as packed:
             source = subgroup(packed, REPRESENTATION)
             for index in range(len(result["models"])):
                 layer_files.copy_layer(writer, layer_files.layer_group(source, index), target)
         return
     for index in range(len(result["models"])):
-        with open_file(states_file(run, index)) as states:
+        path = states_file(run, index)
+        if not path.exists():
+            msg = f"{path}: missing; {cure_of(path, packed=False)}"
+            raise RunDamagedError(msg)
+        with files.disk_errors(path, "read"), open_file(path) as states:
             layer_files.copy_layer(writer, layer_files.layer_group(layer_files.layers_of(states), index), target)
 
 
@@ -132,24 +134,24 @@ def _folder_result(path: Path) -> bytes | None:
         except FileNotFoundError:
             return None
         except files.NotPlainError as error:
-            msg = f"{path}: {error.strerror}"
+            msg = f"{path}: {error.strerror}; {cure_of(path, packed=False)}"
             raise RunDamagedError(msg) from error
 
 
 def _packed_result(path: Path) -> bytes | None:
-    with files.disk_errors(path, "read"), open_file(path, follow=True) as file:
+    with files.disk_errors(path, "read"), open_file(path, packed=True) as file:
         if REPRESENTATION not in file:
             return None
         return layer_files.read_text(file, f"{REPRESENTATION}/{RESULT}")
 
 
-def _parse(data: bytes, place: Path) -> dict[str, Any]:
+def _parse(data: bytes, place: Path, cure: str) -> dict[str, Any]:
     try:
         found = json.loads(data)
     except (ValueError, RecursionError) as error:
-        msg = f"{place}: {REPRESENTATION}/{RESULT} is not readable as JSON ({error}); {CURES[REPRESENTATION]}"
+        msg = f"{place}: {REPRESENTATION}/{RESULT} is not readable as JSON ({error}); {cure}"
         raise RunDamagedError(msg) from error
     if not isinstance(found, dict) or not isinstance(found.get("models"), list):
-        msg = f"{place}: {REPRESENTATION}/{RESULT} is not what globa-tui writes; {CURES[REPRESENTATION]}"
+        msg = f"{place}: {REPRESENTATION}/{RESULT} is not what globa-tui writes; {cure}"
         raise RunDamagedError(msg)
     return found

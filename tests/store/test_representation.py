@@ -13,6 +13,7 @@ import pytest
 from store import files
 from store.errors import DiskFullError, RunDamagedError
 from store.run import Array, Run, RunWriter, pack, read_result, read_states, write_result, write_states
+from store.run.array_writer import ArrayWriter
 from tests.store.run_samples import arrays, manifest, record
 
 
@@ -107,8 +108,32 @@ def test_a_result_that_is_none_is_named(tmp_path: Path, text: str) -> None:
     run = tmp_path / "r.globa"
     fill(run)
     (run / "representation" / "result.json").write_text(text)
-    with pytest.raises(RunDamagedError, match=r"result\.json"):
+    with pytest.raises(RunDamagedError, match=r"result\.json.*; run `globa-tui represent` again$"):
         read_result(run)
+
+
+def test_a_result_of_a_packed_run_cannot_be_computed_again(tmp_path: Path) -> None:
+    packed = pack(run_with_states(tmp_path / "run"), tmp_path / "out.h5")
+    with h5py.File(packed, "a") as file:
+        del file["representation/result.json"]
+        ArrayWriter().text(file["representation"], "result.json", b"[1]")
+    with pytest.raises(RunDamagedError, match=r"out\.h5: .*result\.json .*; pack the run again, or copy"):
+        read_result(packed)
+
+
+@pytest.mark.parametrize(("damage", "reason"), [("gone", "missing"), ("cut", "damaged"), ("flipped", "checksum")])
+def test_states_that_cannot_be_read_are_named_while_packing(tmp_path: Path, damage: str, reason: str) -> None:
+    run = run_with_states(tmp_path / "run")
+    path = run / "representation" / "00000001.h5"
+    data = path.read_bytes()
+    place = data.find(states(1).tobytes())
+    changed = {"cut": data[:-1000], "flipped": data[:place] + bytes([data[place] ^ 1]) + data[place + 1 :]}
+    path.unlink()
+    if damage in changed:
+        path.write_bytes(changed[damage])
+    with pytest.raises(RunDamagedError, match=rf"00000001\.h5.*{reason}.*; run `globa-tui represent` again$"):
+        pack(run, tmp_path / "out.h5")
+    assert not (tmp_path / "out.h5").exists()
 
 
 def test_a_link_is_not_followed(tmp_path: Path) -> None:

@@ -20,8 +20,8 @@ from hypothesis.extra import numpy as st_np
 from store.errors import RunDamagedError, RunForeignError
 from store.run import FORMAT, Array, array_writer, layer_file
 from store.run.array_writer import ArrayWriter
+from store.run.hdf5 import open_file
 from store.run.layer_file import arrays_in, layer_group, layers_of, read_arrays, read_record, valid_layers
-from store.run.plain_file import open_file
 from tests.store.run_samples import arrays, assert_layer, record
 
 Arrays = dict[str, np.ndarray[Any, Any]]
@@ -300,8 +300,7 @@ def test_a_hostile_file_is_refused_naming_file_and_key(
     monkeypatch.chdir(tmp_path)
     write(tmp_path / "secret.h5")
     (tmp_path / "secret.txt").write_text("password")
-    (tmp_path / "layers").mkdir()
-    path = write(tmp_path / "layers" / "x.h5")
+    path = write(tmp_path / "x.h5")
     with h5py.File(path, "a") as file:
         change(file)
     with pytest.raises(RunDamagedError) as caught:

@@ -139,6 +139,25 @@ def test_a_newer_packed_file_says_update(tmp_path: Path) -> None:
         Run.open(packed)
 
 
+@pytest.mark.parametrize("folder", [".", "layers", "representation"])
+def test_a_packed_file_that_is_cut_off_can_only_be_packed_again(tmp_path: Path, folder: str) -> None:
+    """Wherever it lies: folders of a run have such names too."""
+    (tmp_path / folder).mkdir(exist_ok=True)
+    packed = pack(mixed(tmp_path / "run"), tmp_path / folder / "out.h5")
+    packed.write_bytes(packed.read_bytes()[:-1000])
+    with pytest.raises(RunDamagedError, match=r"out\.h5: damaged .*; pack the run again, or copy the file again"):
+        Run.open(packed)
+
+
+def test_a_layer_that_was_pending_when_a_run_was_packed_says_where_to_resume(tmp_path: Path) -> None:
+    with RunWriter.create_or_resume(tmp_path / "run", manifest()) as writer:
+        writer.write_layer(record(0), arrays(0))
+        run = writer.path
+    packed = pack(run, tmp_path / "out.h5", allow_incomplete=True)
+    with pytest.raises(RunIncompleteError, match="is pending; resume the run it was packed from, and pack it again"):
+        Run.open(packed).arrays(3)
+
+
 @pytest.mark.parametrize("name", ["manifest", "summary", "layers"])
 def test_a_packed_file_without_its_parts_is_named(tmp_path: Path, name: str) -> None:
     packed = pack(mixed(tmp_path / "run"), tmp_path / "out.h5")

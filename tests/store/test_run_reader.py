@@ -12,7 +12,7 @@ import pytest
 from store import files
 from store.errors import RunDamagedError, RunError, RunIncompleteError, RunNotFoundError, StoreError
 from store.run import Array, Run, RunWriter, layer_file
-from store.run.plain_file import open_file
+from store.run.hdf5 import open_file
 from tests.store.run_samples import arrays, assert_layer, manifest, record, write
 
 ROOT = Path(__file__).parents[2]

@@ -17,10 +17,10 @@ import pytest
 from store.errors import RunDamagedError
 from store.run import Run, RunWriter, rehearsal
 from store.run.array_writer import ArrayWriter
+from store.run.hdf5 import open_file
 from store.run.layer_file import arrays_in, layer_group, layers_of, read_arrays, valid_layers
 from store.run.layout import FORMAT
 from store.run.pack import pack
-from store.run.plain_file import open_file
 from tests.store.run_samples import arrays, manifest, record
 
 

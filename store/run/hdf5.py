@@ -10,12 +10,13 @@ import contextlib
 import errno
 import stat
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from store.errors import RunDamagedError, StoreError
 from store.run.attributes import read_int
-from store.run.layout import LAYERS, REPRESENTATION
+from store.run.layout import REPRESENTATION
 from store.run.manifest import check_format
 from store.run.rehearsal import require_rehearsed
 from store.run.structure import require_plain_file, require_sound_object
@@ -28,29 +29,45 @@ _NOT_DAMAGE = frozenset(
 )
 _OLDEST_FORM_ONLY = 3
 """Format from which on no group has an index of its names."""
-_WITH_INDEX: set[int] = set()
-"""Handles of the open files of earlier formats."""
 _HARD = 0
 """HDF5's number for a link to something in the same file."""
-CURES = {
-    LAYERS: "resume the analysis, which computes the layer again",
-    REPRESENTATION: "run `globa-tui represent` again",
-}
-"""What to do about a damaged file, by its folder in the run; a packed run is in neither."""
 _DEEPEST = 8
 """Levels of groups below a layer; ours have three."""
 
 
+@dataclass(frozen=True)
+class _Opened:
+    """What is known of an open file."""
+
+    may_have_index: bool
+    """Whether it is of an earlier format, whose groups may have an index of their names."""
+    cure: str
+    """What to do when it is damaged."""
+
+
+_OPENED: dict[int, _Opened] = {}
+"""By handle."""
+
+
+def cure_of(path: Path, *, packed: bool) -> str:
+    """What to do about a damaged file: what lies in a run's folder can be computed again."""
+    if packed:
+        return "pack the run again, or copy the file again from where it is whole"
+    if path.parent.name == REPRESENTATION:
+        return "run `globa-tui represent` again"
+    return "resume the analysis, which computes the layer again"
+
+
 @contextlib.contextmanager
-def open_file(path: Path, *, follow: bool = False) -> Iterator[h5py.File]:
+def open_file(path: Path, *, packed: bool = False) -> Iterator[h5py.File]:
     """Open an HDF5 file of ours for reading, without locks, checked for its format version.
 
     Parameters
     ----------
     path : Path
         The file.
-    follow : bool
-        Whether it may be a link, as a file that the user named may; one that a run names may not.
+    packed : bool
+        Whether it is a run by itself, which the user named: it may be a link, what lies in a run may not.
 
     Raises
     ------
@@ -63,42 +80,45 @@ def open_file(path: Path, *, follow: bool = False) -> Iterator[h5py.File]:
     """
     import h5py
 
-    if not stat.S_ISREG(path.stat(follow_symlinks=follow).st_mode) or (not follow and path.parent.is_symlink()):
-        msg = f"{path}: not a plain file, and a run may not point outside its folder; delete it and {_cure(path)}"
+    cure = cure_of(path, packed=packed)
+    if not stat.S_ISREG(path.stat(follow_symlinks=packed).st_mode) or (not packed and path.parent.is_symlink()):
+        why = "" if packed else f", and a run may not point outside its folder; delete it and {cure}"
+        msg = f"{path}: not a plain file{why}"
         raise RunDamagedError(msg)
     try:
         with path.open("rb") as plain:
             require_plain_file(plain.fileno())
-        with h5py.File(path, "r", locking=False) as file, _known_form(file, str(path)):
+        with h5py.File(path, "r", locking=False) as file, _registered(file, str(path), cure):
             yield file
     except StoreError:
         raise
     except (OSError, RuntimeError, KeyError, ValueError, TypeError, OverflowError) as error:
         if isinstance(error, OSError) and error.errno in _NOT_DAMAGE:
             raise
-        msg = f"{path}: damaged ({_one_line(error)}); {_cure(path)}"
+        msg = f"{path}: damaged ({_one_line(error)}); {cure}"
         raise RunDamagedError(msg) from error
 
 
 @contextlib.contextmanager
-def _known_form(file: h5py.File, where: str) -> Iterator[None]:
-    """Check the format version; in a file of before format 3 groups may have a form of HDF5 that is refused since."""
+def _registered(file: h5py.File, where: str, cure: str) -> Iterator[None]:
+    """Check the format version, and note what the functions below need to know of the file."""
     version, handle = read_int(file, "format"), file.id.get_vfd_handle()
     check_format(version, where)
-    if version is not None and version < _OLDEST_FORM_ONLY:
-        _WITH_INDEX.add(handle)
+    _OPENED[handle] = _Opened(version is not None and version < _OLDEST_FORM_ONLY, cure)
     try:
         yield
     finally:
-        _WITH_INDEX.discard(handle)
-
-
-def _cure(path: str | Path) -> str:
-    return CURES.get(Path(path).parent.name, "pack the run again, or copy the file again from where it is whole")
+        del _OPENED[handle]
 
 
 def subgroup(parent: h5py.Group, name: str) -> h5py.Group:
-    """Group of that name, reached by no link that could lead out of the file."""
+    """Group of that name, reached by no link that could lead out of the file.
+
+    Raises
+    ------
+    RunDamagedError
+        There is none.
+    """
     import h5py
 
     node = _walk(parent, name)
@@ -108,7 +128,13 @@ def subgroup(parent: h5py.Group, name: str) -> h5py.Group:
 
 
 def dataset(group: h5py.Group, name: str) -> h5py.Dataset:
-    """Array of that name, which is plain."""
+    """Array of that name, whose bytes lie in one piece in this file, as many as its shape says.
+
+    Raises
+    ------
+    RunDamagedError
+        There is none, or it is stored otherwise.
+    """
     return _plain(group, name, _walk(group, name))
 
 
@@ -147,7 +173,7 @@ def _child(group: h5py.Group, part: str) -> tuple[object, int]:
         raise damaged(group, part, "a link, which a run may not hold")
     try:
         handle = group.file.id.get_vfd_handle()
-        if require_sound_object(handle, link.u, may_have_index=handle in _WITH_INDEX):
+        if require_sound_object(handle, link.u, may_have_index=_OPENED[handle].may_have_index):
             require_rehearsed(group.file.filename)
     except ValueError as error:
         raise damaged(group, part, str(error)) from None
@@ -155,13 +181,24 @@ def _child(group: h5py.Group, part: str) -> tuple[object, int]:
 
 
 def damaged(parent: h5py.Group, name: str, what: str) -> RunDamagedError:
-    """The error that says what is wrong with something in a group, and what to do."""
+    """The error that says what is wrong with something in a group of an open file, and what to do."""
     key = name if name.startswith("/") else f"{str(parent.name).rstrip('/')}/{name}"
-    return RunDamagedError(f"{parent.file.filename}: {key}: {what}; {_cure(parent.file.filename)}")
+    cure = _OPENED[parent.file.id.get_vfd_handle()].cure
+    return RunDamagedError(f"{parent.file.filename}: {key}: {what}; {cure}")
 
 
-def datasets_below(group: h5py.Group, prefix: str, seen: set[int]) -> Iterator[tuple[str, h5py.Dataset]]:
-    """All datasets below a group that is a tree of few levels."""
+def datasets_below(group: h5py.Group) -> Iterator[tuple[str, h5py.Dataset]]:
+    """All datasets below a group, each as `dataset` gives it, with its path from there.
+
+    Raises
+    ------
+    RunDamagedError
+        One is not plain, or the groups are no tree of a few levels.
+    """
+    yield from _below(group, "", set())
+
+
+def _below(group: h5py.Group, prefix: str, seen: set[int]) -> Iterator[tuple[str, h5py.Dataset]]:
     import h5py
 
     for part in group:
@@ -174,7 +211,7 @@ def datasets_below(group: h5py.Group, prefix: str, seen: set[int]) -> Iterator[t
         if address in seen or prefix.count("/") == _DEEPEST:
             raise damaged(group, part, "groups that are no tree of a few levels")
         seen.add(address)
-        yield from datasets_below(node, f"{prefix}{part}/", seen)
+        yield from _below(node, f"{prefix}{part}/", seen)
 
 
 def _one_line(error: BaseException) -> str:
