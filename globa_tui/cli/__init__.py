@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import io
 import os
 import sys
@@ -12,6 +13,8 @@ from globa_tui.cli.signals import ending_in_order
 from globa_tui.diagnostics import ExitCode, fail, say
 
 __all__ = ["run"]
+
+_NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
 def run(argv: Sequence[str]) -> int:
@@ -30,6 +33,9 @@ def run(argv: Sequence[str]) -> int:
     except BrokenPipeError:
         return _reader_left()
     except (Exception, KeyboardInterrupt) as error:
+        if isinstance(error, OSError) and error.errno in _NO_ROOM and error.filename is None:
+            # What we write ourselves is named; what is printed has no name.
+            error.filename = "stdout"
         return _report(error, debug=debug)
 
 

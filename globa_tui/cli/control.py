@@ -21,13 +21,15 @@ def ask(run: str, command: Command, consequence: str) -> None:
     """
     from globa_tui.diagnostics import say
     from globa_tui.jobs import client
+    from globa_tui.jobs.protocol import liveness
 
     path = run_path(run)
     kinds: list[Kind] = running(path) or ["analyze"]
     for kind in kinds:
         status = client.request(path, kind, command)
         where = f"process {status.pid} on {status.host}"
-        say(f"{path}: {kind} ({where}) {consequence}; see `globa-tui status {run}`")
+        silent = f"was silent for {status.age:.0f} s; if it still works, it " if liveness(status) == "lost" else ""
+        say(f"{path}: {kind} ({where}) {silent}{consequence}; see `globa-tui status {run}`")
 
 
 def running(path: Path) -> list[Kind]:

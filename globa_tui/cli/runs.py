@@ -72,8 +72,15 @@ def _run_status(states: Sequence[str], jobs: Sequence[tuple[JobStatus, str]]) ->
 @contextmanager
 def reading(run: Run) -> Iterator[None]:
     """Turn whatever a damaged record of a stranger's run breaks into one error that says so."""
+    with well_formed(run.path, "a record of this run"):
+        yield
+
+
+@contextmanager
+def well_formed(path: Path, what: str) -> Iterator[None]:
+    """The same of anything else that was read from a run."""
     try:
         yield
-    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
-        msg = f"{run.path}: a record of this run is not what globa-tui writes ({type(error).__name__}: {error})"
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, StopIteration) as error:
+        msg = f"{path}: {what} is not what globa-tui writes ({type(error).__name__}: {error})"
         raise RunDamagedError(msg) from error

@@ -102,7 +102,8 @@ def _representation(path: Path, *, as_json: bool) -> None:
     import json
 
     from globa_tui.cli.represent_table import print_representation
-    from store.errors import RunDamagedError, RunNotFoundError
+    from globa_tui.cli.runs import well_formed
+    from store.errors import RunNotFoundError
     from store.run import read_result
 
     result = read_result(path)
@@ -112,11 +113,8 @@ def _representation(path: Path, *, as_json: bool) -> None:
     if as_json:
         print(json.dumps(result, allow_nan=False))
         return
-    try:
+    with well_formed(path, "its representation"):
         print_representation(result)
-    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
-        msg = f"{path}: its representation is not what globa-tui writes ({type(error).__name__}: {error})"
-        raise RunDamagedError(msg) from error
 
 
 def _show_together(

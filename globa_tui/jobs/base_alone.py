@@ -56,7 +56,7 @@ def absent_fine_tunes(recipe: Recipe, manifest: Mapping[str, Any], fine_tuned: S
     return bool(gone)
 
 
-def require_layers(manifest: Mapping[str, Any], base: Index, run: Path) -> Index:
+def alone(manifest: Mapping[str, Any], base: Index, run: Path) -> Index:
     """The index of the base alone, when its layers are those of the run.
 
     Raises

@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from globa_tui.coefficients import RecipeError
-from globa_tui.jobs.base_alone import absent_fine_tunes, require_layers
+from globa_tui.jobs.base_alone import absent_fine_tunes, alone
 from globa_tui.jobs.settings import EngineChoice
-from globa_tui.jobs.sources import open_index, require_unchanged, run_hash, source_entry, sources_of
+from globa_tui.jobs.sources import open_index, require_layers, require_unchanged, run_hash, source_entry, sources_of
 from globa_tui.recipe import Recipe
 from store.checkpoints import Index, open_checkpoint
 from store.checkpoints.dtypes import FLOATING
@@ -117,6 +117,7 @@ def plan_merge(recipe: Recipe, options: MergeOptions) -> MergePlan:
     if run is not None:
         _require_same_run(recipe, run)
         require_unchanged(run.manifest, index, run.path)
+        require_layers(run, index)
         _require_analysed(run, allow_failed=options.allow_failed)
     require_union_tokens(index)
     tensors = [OutputTensor(name, output_code(dtype, recipe.dtype), shape) for name, dtype, shape in index.outputs]
@@ -132,7 +133,7 @@ def _open_index(recipe: Recipe, options: MergeOptions, run: Run | None) -> Index
     base = recipe.base or base
     try:
         if not recipe.fine_tuned and absent_fine_tunes(recipe, run.manifest, fine_tuned, run.path):
-            return require_layers(run.manifest, open_index(base, (), download=download), run.path)
+            return alone(run.manifest, open_index(base, (), download=download), run.path)
         return open_index(base, recipe.fine_tuned or fine_tuned, download=download, vocab=vocab)
     except CheckpointError as error:
         if recipe.base is None and "--base" not in str(error):

@@ -18,6 +18,7 @@ from store.errors import RunDamagedError, RunForeignError
 
 if TYPE_CHECKING:
     from store.checkpoints import Index
+    from store.run import Run
 
 
 def open_index(base: str, fine_tuned: Sequence[str], *, download: bool = False, vocab: str = "base") -> Index:
@@ -107,6 +108,26 @@ def require_unchanged(manifest: Mapping[str, Any], index: Index, run: Path) -> N
                 _refuse(checkpoint, file["name"], run, f"{file['size']:,} bytes then, {size} now")
             if str(checkpoint.path.absolute()) == entry["path"] and found.mtime_ns != file["mtime_ns"]:
                 _refuse(checkpoint, file["name"], run, "it was written since")
+
+
+def require_layers(run: Run, index: Index) -> None:
+    """Refuse a run whose analysed layers are not those of its sources, which a merge would leave out without a word.
+
+    Raises
+    ------
+    RunForeignError
+        Naming the first layer that differs.
+    """
+    shapes = {layer.name: list(layer.shape) for layer in index.layers}
+    for record in run.records():
+        name, shape = record["name"], record.get("shape")
+        if record["status"] == "done" and shapes.get(name) != shape:
+            found = "there is none" if name not in shapes else f"there it is {shapes[name]}"
+            msg = (
+                f"{run.path}: its layer {name} of {shape!r:.80} is not one of {index.base.path} ({found}); restore "
+                "the run's run.json from a copy, or analyse again with --fresh"
+            )
+            raise RunForeignError(msg)
 
 
 def _files(entry: Mapping[str, Any], run: Path) -> list[dict[str, Any]]:

@@ -134,6 +134,26 @@ def test_merge_from_the_run_and_again_from_its_recipe(run: str, tmp_path: Path) 
     assert "merge       complete" in call("status", run).out
 
 
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [({"name": "model.layers.0.mlp.other.weight"}, "there is none"), ({"shape": [8, 12]}, "there it is [12, 8]")],
+)
+def test_a_run_whose_layers_are_not_those_of_its_sources_is_not_merged(
+    run: str, tmp_path: Path, change: dict[str, object], why: str
+) -> None:
+    """What no tensor has the name of would be left out, and its tensor averaged."""
+    copy = tmp_path / "r.globa"
+    shutil.copytree(run, copy)
+    manifest = json.loads((copy / "run.json").read_text())
+    manifest["layers"][1].update(change)
+    (copy / "run.json").write_text(json.dumps(manifest))
+    result = call("merge", str(copy), "-o", str(tmp_path / "out"))
+    assert (result.code, (tmp_path / "out").exists()) == (4, False)
+    assert result.err.count("\n") == 1
+    assert f"its layer {change.get('name', 'model.layers.0.mlp.up_proj.weight')} of" in result.err
+    assert f"({why}); restore the run's run.json" in result.err
+
+
 def test_merge_from_checkpoints_by_another_method(family: Family, tmp_path: Path) -> None:
     """The number, computed by hand: base + 0.4 (0.5 τ_1 + τ_2)."""
     out = tmp_path / "out"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import globa_tui.tui
 from globa_tui.cli.inspect import default_store
 from globa_tui.diagnostics import UsageError
 from globa_tui.jobs import client
-from globa_tui.jobs.protocol import JobStatus, read_control, write_status
+from globa_tui.jobs.protocol import JobStatus, read_control, status_path, write_status
 from globa_tui.jobs.settings import AnalysisRequest, AnalysisSettings, EngineChoice
 from tests.cli.records import call, make_run
 
@@ -35,6 +36,15 @@ def test_a_running_job_is_asked(run: Path, word: str) -> None:
     assert (result.code, result.out) == (0, "")
     assert result.err.startswith(f"globa-tui: {run}: analyze (process ")
     assert read_control(run, "analyze") == word
+
+
+def test_a_silent_job_is_asked_and_said_to_be_silent(run: Path) -> None:
+    working(run)
+    written = status_path(run, "analyze")
+    status = json.loads(written.read_text())
+    written.write_text(json.dumps(status | {"heartbeat": status["heartbeat"] - 1000}))
+    err = call("pause", str(run)).err
+    assert re.search(r"\) was silent for 100\d s; if it still works, it pauses after", err)
 
 
 @pytest.mark.parametrize("word", ["pause", "cancel"])

@@ -251,7 +251,9 @@ def test_json_and_csv_exclude_each_other(run: str) -> None:
     assert call("show", run, "--json", "--csv").code == 2
 
 
-@pytest.mark.parametrize("options", [(), ("--json",), ("--csv",), ("--layer", LAYERS[0]["name"])])
+@pytest.mark.parametrize(
+    "options", [(), ("--json",), ("--csv",), ("--layer", LAYERS[0]["name"]), ("--by", "kind"), ("--by", "model")]
+)
 @pytest.mark.parametrize(
     "broken",
     [
@@ -260,6 +262,7 @@ def test_json_and_csv_exclude_each_other(run: str) -> None:
         {"shape": 3},
         {"clusters": {"left": {"directions": "x"}}},
         {"rank": ["a", 1]},
+        {"patterns": {name: {"count": 10**400, "energy": 1e308} for name in ("C1", "A", "B", "C", "D+", "D-", "E")}},
     ],
 )
 def test_damaged_records_are_shown_or_refused(tmp_path: Path, broken: dict[str, Any], options: tuple[str, ...]) -> None:
