@@ -31,11 +31,14 @@ def run(argv: Sequence[str]) -> int:
         with ending_in_order():
             return _invoke(words)
     except BrokenPipeError:
-        return _reader_left()
+        # Leave quietly when whoever read our output stopped, as ``| head`` does.
+        _drop_output()
+        return ExitCode.DONE
     except (Exception, KeyboardInterrupt) as error:
         if isinstance(error, OSError) and error.errno in _NO_ROOM and error.filename is None:
             # What we write ourselves is named; what is printed has no name.
             error.filename = "stdout"
+            _drop_output()
         return _report(error, debug=debug)
 
 
@@ -67,8 +70,7 @@ def _report(error: BaseException, *, debug: bool) -> int:
     return fail(error, debug=debug)
 
 
-def _reader_left() -> int:
-    """Leave quietly when whoever read our output stopped, as ``| head`` does."""
+def _drop_output() -> None:
+    """Let what was printed and not written yet go to the null device; Python would fail on it again as it ends."""
     with contextlib.suppress(OSError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return ExitCode.DONE
