@@ -78,6 +78,8 @@ class MergeStation:
         self._work, self._merger, self._device = work, merger, device
         self._index, self._weights = work.index, LayerWeights(work.index, device)
         self._by_name = {layer.name: layer for layer in work.index.layers if layer.part is None}
+        # What pieces leave behind is in the way of a decomposition alone, and a new block each time costs a tenth.
+        self._in_one_block = any(layer.dtype in FLOATING and merger.takes_whole(layer) for layer in work.index.layers)
 
     def read(self, item: int) -> LayerValues:
         """The values of the tensor; what is merged part after part is read while that is done."""
@@ -97,8 +99,12 @@ class MergeStation:
         drift = DriftMeter(len(self._index.fine_tuned))
         whole = self._merger.takes_whole(inputs.layer)
         with contextlib.nullcontext() if whole else _one_thread():
-            values = joined(self._results(layer, inputs, drift), math.prod(layer.shape))
-        return Finished([values], drift.drift, len(self._merger.passed_through) > passed)
+            ranges = self._results(layer, inputs, drift)
+            if self._in_one_block:
+                pieces = [joined(ranges, math.prod(layer.shape))]
+            else:
+                pieces = [values for _, values in ranges]
+        return Finished(pieces, drift.drift, len(self._merger.passed_through) > passed)
 
     def close(self) -> None:
         self._weights.close()
