@@ -12,8 +12,8 @@ BIN := $(VENV)/bin
 RUNTIME := $(VENV)/.runtime
 DEV := $(VENV)/.dev
 
-# AUDIT=1 lets `make check` ask pypi.org for known vulnerabilities too: that names every package, so it is asked for.
-AUDIT ?=
+# `make check` asks pypi.org for known vulnerabilities where it can be reached: that names every package. AUDIT= leaves it out.
+AUDIT ?= 1
 # LOCK=1 installs the files of .ci/lock.txt first, hashes checked, where it is for this Python and machine: what CI does.
 LOCK ?=
 
@@ -28,7 +28,7 @@ help:
 	@echo "make mutants     change analysis line by line and see whether its tests notice; takes hours (MUTANTS=prune,merge/ties)"
 	@echo "make lock        renew .ci/lock.txt, the files with hashes that CI installs"
 	@echo "make audit       ask pypi.org for known vulnerabilities of what is installed"
-	@echo "make check       format, lint, types, imports and tests: what CI runs (AUDIT=1: and the audit)"
+	@echo "make check       format, lint, types, imports and tests, and the audit (AUDIT= leaves it out)"
 	@echo "make demo-train  train the demo family again (about half an hour on two cores)"
 	@echo "make demo-sweep  tune a merge of the demo family and test it on data apart; renew docs/sweep-demo.md"
 	@echo "make families    train six more fine-tunes of the demo base into build/ (about a quarter of an hour)"
