@@ -170,21 +170,43 @@ def _beyond(found: range_finder.Leading, rank: int, dtype: torch.dtype) -> tuple
 
 def _from_gram(matrix: Float[Tensor, "rows cols"], energy: float, scale: float) -> TruncatedSVD | None:
     """Decompose a tall matrix through ``τᵀτ``; None where squaring loses what is wanted."""
+    found = right_vectors(gram_matrix(matrix, scale), energy, matrix.shape[0], matrix.dtype, scale)
+    if found is None:
+        return None
+    spectrum, right = found
+    del found
+    rounded = right.to(matrix.dtype, copy=True).contiguous()
+    left = product(matrix, right.div_(spectrum[: right.shape[1]]))
+    del right
+    return _whole(matrix, left, spectrum, rounded, "gram")
+
+
+def right_vectors(
+    gram: Float[Tensor, "cols cols"], energy: float, rows: int, dtype: torch.dtype, scale: float = 1.0
+) -> tuple[Float[Tensor, " cols"], Float[Tensor, "cols rank"]] | None:
+    """Compute the spectrum of a tall matrix, and its kept right singular vectors, from ``(τ/scale)ᵀ(τ/scale)``.
+
+    Parameters
+    ----------
+    gram
+        The Gram matrix in float64, which is overwritten.
+    energy, rows, dtype
+        The share of energy, and the rows and precision of τ: with the first, they say which rank is kept.
+
+    Returns
+    -------
+    All singular values, largest first, and V in float64; None where squaring loses what is wanted.
+    """
     try:
-        eigenvalues, vectors = eigenvectors_in_place(gram_matrix(matrix, scale))
+        eigenvalues, vectors = eigenvectors_in_place(gram)
     except LinAlgError:
         return None
     spectrum = eigenvalues.flip(0).clamp(min=0).sqrt() * scale
-    rank = _rank(spectrum, energy, matrix)
-    if float(spectrum[rank - 1]) < _resolved(matrix.dtype) * float(spectrum[0]):
+    rank = _rank(spectrum, energy, rows, dtype)
+    if rank and float(spectrum[rank - 1]) < _resolved(dtype) * float(spectrum[0]):
         return None
-    # Every copy of the vectors is as large as the Gram matrix: no more than two live at a time.
-    right = vectors.flip(1)[:, :rank]
-    del vectors
-    rounded = right.to(matrix.dtype, copy=True).contiguous()
-    left = product(matrix, right.div_(spectrum[:rank]))
-    del right
-    return _whole(matrix, left, spectrum, rounded, "gram")
+    # Every copy of the vectors is as large as the Gram matrix.
+    return spectrum, vectors.flip(1)[:, :rank]
 
 
 def _from_lapack(matrix: Float[Tensor, "rows cols"], energy: float) -> TruncatedSVD:
@@ -193,7 +215,7 @@ def _from_lapack(matrix: Float[Tensor, "rows cols"], energy: float) -> Truncated
     except LinAlgError:
         msg = f"the SVD of a {matrix.shape[0]}×{matrix.shape[1]} matrix did not converge in float64"
         raise DecompositionError(msg) from None
-    rank = _rank(spectrum, energy, matrix)
+    rank = _rank(spectrum, energy, max(matrix.shape), matrix.dtype)
     left = left[:, :rank].to(matrix.dtype).contiguous()
     return _whole(matrix, left, spectrum, right.mT[:, :rank].to(matrix.dtype).contiguous(), "svd")
 
@@ -219,8 +241,8 @@ def _whole(
     )
 
 
-def _rank(spectrum: Float[Tensor, " full"], energy: float, matrix: Float[Tensor, "rows cols"]) -> int:
-    return min(largest_rank_within(spectrum, energy), numerical_rank(spectrum, max(matrix.shape), matrix.dtype))
+def _rank(spectrum: Float[Tensor, " full"], energy: float, largest_side: int, dtype: torch.dtype) -> int:
+    return min(largest_rank_within(spectrum, energy), numerical_rank(spectrum, largest_side, dtype))
 
 
 def _resolved(dtype: torch.dtype) -> float:

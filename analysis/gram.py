@@ -13,14 +13,24 @@ def gram_matrix(
     By row chunks, so that no float64 copy of X is held; the scale keeps squares of huge or tiny entries in range.
     Columns lie one after the other in memory, as `eigenvectors_in_place` wants them.
     """
-    cols = matrix.shape[1]
-    result = torch.zeros(cols, cols, dtype=torch.float64, device=matrix.device).mT
-    width = max(256, -(-cols // 8))
+    result = empty_gram(matrix)
     for start in range(0, matrix.shape[0], chunk):
-        rows = matrix[start : start + chunk].to(torch.float64, copy=True).div_(scale)
-        for left in range(0, cols, width):
-            result[left:, left : left + width].addmm_(rows[:, left:].mT, rows[:, left : left + width])
+        add_rows(result, matrix[start : start + chunk].to(torch.float64, copy=True).div_(scale))
     return result
+
+
+def empty_gram(like: Float[Tensor, "_ cols"]) -> Float[Tensor, "cols cols"]:
+    """Zeros in float64 for `add_rows` to add to."""
+    cols = like.shape[1]
+    return torch.zeros(cols, cols, dtype=torch.float64, device=like.device).mT
+
+
+def add_rows(gram: Float[Tensor, "cols cols"], rows: Float[Tensor, "some cols"]) -> None:
+    """Add ``RᵀR`` of some rows in float64 to the blocks of a Gram matrix that touch its lower triangle."""
+    cols = rows.shape[1]
+    width = max(256, -(-cols // 8))
+    for left in range(0, cols, width):
+        gram[left:, left : left + width].addmm_(rows[:, left:].mT, rows[:, left : left + width])
 
 
 def eigenvectors_in_place(

@@ -1,11 +1,11 @@
 """Energy pruning of task interaction matrices."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Int64, UInt8
 from torch import Tensor
 
 from analysis.errors import OptionsError
@@ -74,7 +74,8 @@ def energy_levels(
     Notes
     -----
     O(N) for N entries: a histogram over the leading bits of the squares finds the bucket that crosses a threshold,
-    and only that bucket, about 5 % of the entries, is sorted. Energies are summed in float64. Memory: 2 N float64.
+    and only that bucket, about 5 % of the entries, is sorted. Energies are summed in float64. Memory: the levels, and
+    that bucket.
 
     References
     ----------
@@ -85,10 +86,22 @@ def energy_levels(
         raise OptionsError(msg)
     if core.numel() == 0:
         return torch.full(core.shape, len(etas), dtype=torch.uint8, device=core.device)
-    squares = core.abs()
-    squares = squares.masked_fill_(squares <= rounding * squares.max(), 0.0).double().square_()
-    cuts = (_cuts_by_sorting if squares.numel() <= _FEW else _cuts_by_histogram)(squares.flatten(), etas)
-    return _levels(squares.flatten(), cuts).view_as(core)
+    squares = _Squares(core.flatten(), rounding)
+    cuts = _cuts_by_sorting(squares, etas) if core.numel() <= _FEW else _cuts_by_histogram(squares, etas)
+    return _levels(squares, cuts).view_as(core)
+
+
+class _Squares:
+    """The squares of all entries in float64, in order, some at a time and as often as asked; 0 for what is rounding."""
+
+    def __init__(self, entries: Float[Tensor, " entries"], rounding: float) -> None:
+        self._parts = torch.split(entries, _CHUNK)
+        self._smallest = rounding * max(float(part.abs().max()) for part in self._parts) if rounding else 0.0
+
+    def __iter__(self) -> Iterator[Float[Tensor, " some"]]:
+        for part in self._parts:
+            magnitudes = part.abs()
+            yield magnitudes.masked_fill_(magnitudes <= self._smallest, 0.0).double().square_()
 
 
 @dataclass(frozen=True)
@@ -104,53 +117,65 @@ _ALL = _Cut(0.0, 0, 0)
 _NONE = _Cut(math.inf, 0, 0)
 
 
-def _levels(squares: Float[Tensor, " entries"], cuts: Sequence[_Cut]) -> UInt8[Tensor, " entries"]:
-    levels = torch.zeros(squares.shape, dtype=torch.uint8, device=squares.device)
-    for cut in cuts:
-        if cut.ties == 0:
-            levels += squares <= cut.smallest
-            continue
-        levels += squares < cut.smallest
-        if cut.ties == cut.equal:
-            continue
-        equal = torch.nonzero(squares == cut.smallest).flatten()
-        levels[equal[cut.ties :]] += 1
-    return levels
+def _levels(squares: Iterable[Float[Tensor, " _"]], cuts: Sequence[_Cut]) -> UInt8[Tensor, " entries"]:
+    found, ties = [], [cut.ties for cut in cuts]
+    for part in squares:
+        levels = torch.zeros(part.shape, dtype=torch.uint8, device=part.device)
+        for number, cut in enumerate(cuts):
+            levels += part <= cut.smallest if cut.ties == 0 else part < cut.smallest
+            if cut.ties < cut.equal and cut.ties:
+                equal = torch.nonzero(part == cut.smallest).flatten()
+                levels[equal[ties[number] :]] += 1
+                ties[number] = max(ties[number] - equal.shape[0], 0)
+        found.append(levels)
+    return torch.cat(found)
 
 
-def _cuts_by_sorting(squares: Float[Tensor, " entries"], etas: Sequence[float]) -> list[_Cut]:
+def _cuts_by_sorting(squares: Iterable[Float[Tensor, " _"]], etas: Sequence[float]) -> list[_Cut]:
     """Find the cuts that keep the fewest entries which reach each share, largest first; the plain way, O(N log N)."""
-    ordered = torch.sort(squares, descending=True).values
+    ordered = torch.sort(torch.cat(list(squares)), descending=True).values
     cumulative = ordered.cumsum(0)
     return [_cut(ordered, cumulative, eta * float(cumulative[-1])) if eta < 1.0 else _ALL for eta in etas]
 
 
-def _cuts_by_histogram(squares: Float[Tensor, " entries"], etas: Sequence[float]) -> list[_Cut]:
-    """Find the same cuts without sorting all entries.
+def _cuts_by_histogram(squares: Iterable[Float[Tensor, " _"]], etas: Sequence[float]) -> list[_Cut]:
+    """Find the same cuts without sorting all entries, in two passes over them.
 
     The bits of a positive float64, read as an integer, are in the order of the numbers; the leading ones are a bucket.
     """
-    energies = squares.new_zeros(1 << (63 - _DROPPED_BITS))
-    for part in torch.split(squares, _CHUNK):
-        energies += torch.bincount(part.view(torch.int64) >> _DROPPED_BITS, weights=part, minlength=energies.shape[0])
+    size = 1 << (63 - _DROPPED_BITS)
+    energies = sum(torch.bincount(_buckets(part), weights=part, minlength=size) for part in squares)
+    assert isinstance(energies, Tensor)
     cumulative = energies.flip(0).cumsum(0)
+    targets = [eta * float(cumulative[-1]) for eta in etas]
+    # Counted from the bucket of the largest squares; none where there is no energy at all.
+    crossing = [_count(cumulative, target) - 1 if eta < 1.0 else -1 for eta, target in zip(etas, targets, strict=True)]
+    inside = _in_buckets(squares, {size - 1 - above for above in crossing if above >= 0})
     cuts = []
-    for eta in etas:
-        target = eta * float(cumulative[-1])
-        above = _count(cumulative, target) - 1
-        if eta == 1.0 or above < 0:
+    for eta, target, above in zip(etas, targets, crossing, strict=True):
+        if above < 0:
             cuts.append(_ALL if eta == 1.0 else _NONE)
             continue
         reached = float(cumulative[above - 1]) if above else 0.0
-        ordered = torch.sort(_in_bucket(squares, energies.shape[0] - 1 - above), descending=True).values
+        ordered = inside[size - 1 - above]
         cuts.append(_cut(ordered, reached + ordered.cumsum(0), target))
     return cuts
 
 
-def _in_bucket(squares: Float[Tensor, " entries"], bucket: int) -> Float[Tensor, " some"]:
-    """The squares whose leading bits are `bucket`."""
-    edges = torch.tensor([bucket << _DROPPED_BITS, (bucket + 1) << _DROPPED_BITS]).view(torch.float64).tolist()
-    return squares[(squares >= edges[0]) & (squares < edges[1])]
+def _buckets(squares: Float[Tensor, " some"]) -> Int64[Tensor, " some"]:
+    return squares.view(torch.int64) >> _DROPPED_BITS
+
+
+def _in_buckets(
+    squares: Iterable[Float[Tensor, " _"]], wanted: Collection[int]
+) -> dict[int, Float[Tensor, " _"]]:
+    """The squares in each of some buckets, largest first."""
+    found: dict[int, list[Tensor]] = {bucket: [] for bucket in wanted}
+    for part in squares if wanted else ():
+        buckets = _buckets(part)
+        for bucket, parts in found.items():
+            parts.append(part[buckets == bucket])
+    return {bucket: torch.sort(torch.cat(parts), descending=True).values for bucket, parts in found.items()}
 
 
 def _cut(ordered: Float[Tensor, " entries"], cumulative: Float[Tensor, " entries"], target: float) -> _Cut:

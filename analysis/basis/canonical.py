@@ -1,19 +1,25 @@
 """The canonical global basis: the paper's basis, made unique inside clusters of equal singular values."""
 
+import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from analysis.basis.angles import PrincipalAngles, cross_product, gram_svd, principal_angles
 from analysis.basis.side import SideBasis, cluster_tolerance, clustered_mask, find_clusters, kept_rank, positive_signs
+from analysis.gram import eigenvectors_in_place
 
 _WEAK = 0.3
 """Below this strength s the rounding of the U_i, amplified by 1/s², would show in the orthogonality of the basis."""
 
 _POLISH_STEPS = 3
+
+_ROWS = 256
+"""Rows of coordinates that are put into another order at a time."""
 
 
 def canonical_basis(
@@ -56,91 +62,144 @@ def canonical_basis(
     GLOBA, equations 11–14. The canonical choice is ours: equal singular values leave the published basis arbitrary.
     """
     dtype = bases[0].dtype
-    strengths, coordinates = _coordinates(bases, angles)
+    known = [] if angles is None else [angles]
     del angles
-    smallest = _smallest_strength(dtype, len(bases))
-    rank = kept_rank(strengths, energy, smallest)
-    resolved = int((strengths > smallest).sum())
-    clusters = find_clusters(strengths[:resolved], cluster_tolerance(dtype, strengths.shape[0]))
-    for start, stop in clusters:
-        if stop - start > 1:
-            _rotate([part[start:stop] for part in coordinates], singular_values)
-    coordinates = [part[:rank] for part in coordinates]
-    strong = int((strengths[:rank] >= _WEAK).sum())
-    basis = _combine(bases, coordinates, strengths[:rank], strong)
+    parts = _coordinates(bases, known)
+    found = settled(*parts, singular_values, energy, dtype)
+    del parts
+    strong = int((found.strengths >= _WEAK).sum())
+    basis = _combine(bases, found.parts, found.strengths, strong)
     # In float64 the combination itself rounds as coarsely as its result, so no column is sound.
     basis = polish(basis, 0 if dtype == torch.float64 else strong)
     signs = positive_signs(basis)
     return SideBasis(
         vectors=basis.mul_(signs),
-        coordinates=tuple(part.mul_(signs[:, None].double()) for part in coordinates),
-        strengths=strengths[:rank].clone(),
-        clustered=clustered_mask(clusters, max(rank, resolved))[:rank].to(basis.device),
+        coordinates=tuple(part.mul_(signs[:, None].double()) for part in found.parts),
+        strengths=found.strengths,
+        clustered=found.clustered.to(basis.device),
+    )
+
+
+@dataclass(frozen=True)
+class Coordinates:
+    """The singular vectors of the tasks in an orthonormal basis ``Q = Σ_i U_i C_iᵀ Λ⁻¹`` that need not be formed.
+
+    `parts` are the ``C_i = Qᵀ U_i`` and `strengths` the √λ, both in float64, strongest first; `clustered` is that of
+    `SideBasis`.
+    """
+
+    parts: list[Float[Tensor, "rank _"]]
+    strengths: Float[Tensor, " rank"]
+    clustered: Bool[Tensor, " rank"]
+
+
+def settled(
+    strengths: Float[Tensor, " full"],
+    parts: Sequence[Float[Tensor, "some _"]],
+    singular_values: Sequence[Float[Tensor, " _"]],
+    energy: float,
+    dtype: torch.dtype,
+) -> Coordinates:
+    """Choose inside clusters and cut the rank: the canonical basis up to signs, in the memory of `parts`.
+
+    Parameters
+    ----------
+    strengths, parts
+        From `two_task_coordinates` or `gram_coordinates`.
+    singular_values, energy
+        As for `canonical_basis`.
+    dtype
+        Of the U_i: says which strengths are rounding, and which are equal.
+    """
+    smallest = _smallest_strength(dtype, len(parts))
+    rank = kept_rank(strengths, energy, smallest)
+    resolved = int((strengths > smallest).sum())
+    clusters = find_clusters(strengths[:resolved], cluster_tolerance(dtype, strengths.shape[0]))
+    for start, stop in clusters:
+        if stop - start > 1:
+            _rotate([part[start:stop] for part in parts], singular_values)
+    return Coordinates(
+        [part[:rank] for part in parts],
+        strengths[:rank].clone(),
+        clustered_mask(clusters, max(rank, resolved))[:rank],
     )
 
 
 def _coordinates(
-    bases: Sequence[Float[Tensor, "dim _"]], angles: PrincipalAngles | None
+    bases: Sequence[Float[Tensor, "dim _"]], angles: list[PrincipalAngles]
 ) -> tuple[Float[Tensor, " total"], list[Float[Tensor, "kept _"]]]:
-    """Strengths √λ, descending, and ``Λ^{1/2} Zᵀ`` in a block for each task, without rows of strength 0 at the end."""
+    """Strengths √λ, descending, and ``Λ^{1/2} Zᵀ`` in a block for each task; known angles leave the list."""
     if len(bases) == 2:
-        return _two_task_coordinates(angles or principal_angles(bases[0], bases[1]))
-    eigenvalues, vectors = concatenation_eigen(bases)
-    strengths = eigenvalues.clamp(min=0).sqrt()
-    whole = vectors.mT.mul(strengths[:, None])
-    return strengths, [part.contiguous() for part in torch.split(whole, [b.shape[1] for b in bases], dim=1)]
+        return two_task_coordinates(angles or [principal_angles(bases[0], bases[1])])
+    pairs = itertools.combinations(range(len(bases)), 2)
+    crosses = {(one, two): cross_product(bases[one], bases[two]) for one, two in pairs}
+    ranks = [basis.shape[1] for basis in bases]
+    return gram_coordinates(concatenation_gram(ranks, crosses, bases[0]), ranks)
 
 
-def _two_task_coordinates(
-    found: PrincipalAngles,
+def gram_coordinates(
+    gram: Float[Tensor, "total total"], ranks: Sequence[int]
+) -> tuple[Float[Tensor, " total"], list[Float[Tensor, "total _"]]]:
+    """Strengths √λ, descending, and ``Λ^{1/2} Zᵀ`` in a block for each task, from the Gram matrix of ``[U_1 … U_T]``."""
+    # Symmetric, so that transposed it is the same and may be overwritten.
+    eigenvalues, vectors = eigenvectors_in_place(gram.mT)
+    strengths = eigenvalues.flip(0).clamp(min=0).sqrt()
+    whole = vectors.flip(1).mT.mul(strengths[:, None])
+    return strengths, [part.contiguous() for part in torch.split(whole, list(ranks), dim=1)]
+
+
+def two_task_coordinates(
+    angles: list[PrincipalAngles],
 ) -> tuple[Float[Tensor, " total"], list[Float[Tensor, "kept _"]]]:
-    """The same from ``U_1ᵀU_2 = P cos θ Qᵀ``: √(1 ± cos θ_j) on (p_j, ±q_j)/√2, and 1 on what has no partner."""
-    left, right, pairs = found.first.mT, found.second.mT, found.cosines.shape[0]
+    """The same of two tasks from ``U_1ᵀU_2 = P cos θ Qᵀ``, without rows of strength 0 at the end.
+
+    √(1 ± cos θ_j) on (p_j, ±q_j)/√2, and 1 on what has no partner. The angles are the last of the list and leave it:
+    with what is made of them these matrices are the largest of all.
+    """
+    found = angles.pop()
     strong, weak = (1 + found.cosines).sqrt(), found.versines.flip(0).sqrt()
-    alone = left.shape[0] + right.shape[0] - 2 * pairs
-    weak_rows = int((weak > 0).sum())
+    pairs, weak_rows = strong.shape[0], int((weak > 0).sum())
+    alone = found.first.shape[0] + found.second.shape[0] - 2 * pairs
+    sides = [found.first.mT, found.second.mT]
+    del found
     blocks = []
-    for vectors, sign in ((left, 1.0), (right, -1.0)):
-        # Filled in place: these matrices are the largest of the analysis.
+    for sign in (1.0, -1.0):
+        vectors = sides.pop(0)
         block = vectors.new_zeros(pairs + alone + weak_rows, vectors.shape[1])
         torch.mul(vectors[:pairs], (strong * 0.5**0.5)[:, None], out=block[:pairs])
         # Only the larger of the two has any.
         block[pairs : vectors.shape[0]] = vectors[pairs:]
-        weakest = vectors[pairs - weak_rows : pairs].flip(0)
-        torch.mul(weakest, (weak * sign * 0.5**0.5)[:weak_rows, None], out=block[pairs + alone :])
+        for start in range(0, weak_rows, _ROWS):
+            some = slice(start, min(start + _ROWS, weak_rows))
+            weakest = vectors[pairs - some.stop : pairs - some.start].flip(0)
+            torch.mul(weakest, (weak[some] * sign * 0.5**0.5)[:, None], out=block[pairs + alone :][some])
         blocks.append(block)
+        del vectors, block
     return torch.cat([strong, strong.new_ones(alone), weak]), blocks
 
 
 def _rotate(parts: list[Float[Tensor, "cluster _"]], singular_values: Sequence[Float[Tensor, " _"]]) -> None:
     """Rotate the coordinates of one cluster, in place, to the singular vectors of the task energy that it holds."""
-    weighted = torch.cat([part * values.double() for part, values in zip(parts, singular_values, strict=True)], dim=1)
-    rotation = gram_svd(weighted, left_only=True).left.mT
-    for part in parts:
-        part.copy_(rotation @ part)
+    for part, values in zip(parts, singular_values, strict=True):
+        part.mul_(values.double())
+    rotation = gram_svd(*parts, left_only=True).left.mT
+    for part, values in zip(parts, singular_values, strict=True):
+        torch.div(rotation @ part, values.double(), out=part)
 
 
-def concatenation_eigen(
-    bases: Sequence[Float[Tensor, "dim _"]],
-) -> tuple[Float[Tensor, " total"], Float[Tensor, "total total"]]:
-    """Compute eigenvalues (descending) and eigenvectors of the Gram matrix of ``[U_1 … U_T]``, in float64.
+def concatenation_gram(
+    ranks: Sequence[int], crosses: Mapping[tuple[int, int], Float[Tensor, "_ _"]], like: Tensor
+) -> Float[Tensor, "total total"]:
+    """Put the Gram matrix of ``[U_1 … U_T]`` together from the ``U_iᵀU_j`` of all i < j, in float64.
 
-    The U_i are taken as exactly orthonormal: the diagonal blocks of the Gram matrix are identities.
+    The U_i are taken as exactly orthonormal: the diagonal blocks are identities.
     """
-    gram = torch.cat(
-        [torch.cat([_block(bases, row, col) for col in range(len(bases))], dim=1) for row in range(len(bases))]
-    )
-    eigenvalues, vectors = torch.linalg.eigh(gram)
-    return eigenvalues.flip(0), vectors.flip(1)
-
-
-def _block(bases: Sequence[Float[Tensor, "dim _"]], row: int, col: int) -> Float[Tensor, "_ _"]:
-    """Block (row, col) of the Gram matrix; the lower blocks are exact transposes of the upper ones."""
-    if row == col:
-        return torch.eye(bases[row].shape[1], dtype=torch.float64, device=bases[row].device)
-    low, high = min(row, col), max(row, col)
-    product = cross_product(bases[low], bases[high])
-    return product if row < col else product.mT
+    edges = list(itertools.accumulate(ranks, initial=0))
+    gram = torch.eye(edges[-1], dtype=torch.float64, device=like.device)
+    for (row, col), cross in crosses.items():
+        gram[edges[row] : edges[row + 1], edges[col] : edges[col + 1]] = cross
+        gram[edges[col] : edges[col + 1], edges[row] : edges[row + 1]] = cross.mT
+    return gram
 
 
 def _combine(

@@ -22,7 +22,7 @@ from globa_tui.jobs.layer_options import layer_options
 from globa_tui.jobs.layer_values import LayerValues, Merged
 from globa_tui.jobs.settings import AnalysisSettings
 from globa_tui.jobs.sources import sources_of
-from globa_tui.jobs.weights import PIECE, Models, task_vectors
+from globa_tui.jobs.weights import PIECE, Model, Models, task_vectors
 from globa_tui.recipe import Recipe
 from store.checkpoints import Index, Layer
 from store.checkpoints.dtypes import BITS
@@ -189,13 +189,13 @@ class GlobaMerger:
                 yield Merged(part.first, part.weight, merged, norms)
             return
         base, models = values.whole()
+        norms = _norms(base, models)
         # Widened only when it is added: the analysis needs the memory.
         merged = self._delta(layer, base, models).to(self.options.dtype)
         merged.add_(base.to(self.options.dtype))
-        norms = _norms(base, models)
         yield Merged(0, base.reshape(-1), merged.reshape(-1), norms)
 
-    def _delta(self, layer: Layer, base: torch.Tensor, models: Models) -> torch.Tensor:
+    def _delta(self, layer: Layer, base: torch.Tensor, models: list[Model]) -> torch.Tensor:
         coefficients = self.recipe.resolve(_described(layer))
         if self.factors and self.run is not None:
             arrays = self.run.arrays(layer.index, factor_names(self.tasks))
