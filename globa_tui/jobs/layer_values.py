@@ -101,11 +101,11 @@ class LayerValues:
                 raise NotFiniteError(msg)
         return weight, models
 
-    def parts(self) -> Iterator[Part]:
-        """The layer part after part, unchecked."""
-        return self._weights.parts(self.layer)
+    def parts(self, *, by_rows: bool = False) -> Iterator[Part]:
+        """The layer part after part, unchecked; `by_rows` parts of whole rows, where no change is given by factors."""
+        return self._weights.rows(self.layer) if by_rows else self._weights.parts(self.layer)
 
-    def measured(self) -> Iterator[tuple[Part, tuple[float, ...]]]:
+    def measured(self, *, by_rows: bool = False) -> Iterator[tuple[Part, tuple[float, ...]]]:
         """The layer part after part, each with ‖W0‖ and every ‖τ_i‖.
 
         Raises
@@ -113,7 +113,7 @@ class LayerValues:
         NotFiniteError
             As `whole`.
         """
-        for part in self.parts():
+        for part in self.parts(by_rows=by_rows):
             norms = tuple(map(norm, (part.weight, *part.deltas)))
             # A norm is finite where all entries are.
             if not self._allow_failed and not all(map(math.isfinite, norms)):

@@ -19,6 +19,7 @@ from globa_tui.engine.work import Batch, Sized, Work, batches
 from globa_tui.jobs.check import CheckReport, check_output
 from globa_tui.jobs.client import require_alone
 from globa_tui.jobs.drift import Drift
+from globa_tui.jobs.layer_merger import Way
 from globa_tui.jobs.merge_layers import make_merger
 from globa_tui.jobs.merge_plan import MergeOptions, MergePlan, plan_merge
 from globa_tui.jobs.merge_station import Finished, MergeWork, PassWork, task_of
@@ -167,7 +168,7 @@ class _Merge:
         watch = Watch(self.reporter, writer.out.parent, memory=bool(self.engine.devices))
         work = MergeWork.of(self.plan, self.options, self.merger.prepared)
         # Decompositions use all threads by themselves.
-        shares = not any(map(self.merger.takes_whole, left))
+        shares = all(self.merger.way(layer) is Way.PARTS for layer in left)
         with self._results(self.engine, work, left, watch, shares=shares) as results:
             for task, finished in results:
                 layer = layers[task.item]

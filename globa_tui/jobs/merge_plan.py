@@ -55,11 +55,13 @@ class MergePlan:
     @property
     def memory(self) -> int:
         """Bytes that the merge takes at most beside the program itself, estimated layer by layer."""
-        from globa_tui.jobs.merge_layers import layer_memory
+        import torch
 
-        return max(
-            (layer_memory(self.recipe, layer, len(self.index.fine_tuned)) for layer in self.index.layers), default=0
-        )
+        from globa_tui.jobs.merge_layers import layer_memory, make_merger
+
+        merger = make_merger(self.recipe, self.index, self.run, torch.device("cpu"))
+        tasks = len(self.index.fine_tuned)
+        return max((layer_memory(merger.way(layer), layer, tasks) for layer in self.index.layers), default=0)
 
     @property
     def places(self) -> list[Path]:

@@ -16,7 +16,8 @@ from globa_tui.engine.devices import is_out_of_memory
 from globa_tui.engine.work import Task
 from globa_tui.jobs.drift import Drift, DriftMeter
 from globa_tui.jobs.layer_values import LayerValues, Merged, joined
-from globa_tui.jobs.merge_layers import LayerMerger, make_merger
+from globa_tui.jobs.layer_merger import LayerMerger, Way
+from globa_tui.jobs.merge_layers import make_merger
 from globa_tui.jobs.merge_plan import MergeOptions, MergePlan
 from globa_tui.jobs.resources import layer_failure, read_bytes
 from globa_tui.jobs.weights import PIECE, LayerWeights, bad_entries
@@ -79,14 +80,14 @@ class MergeStation:
         self._index, self._weights = work.index, LayerWeights(work.index, device)
         self._by_name = {layer.name: layer for layer in work.index.layers if layer.part is None}
         # What pieces leave behind is in the way of a decomposition alone, and a new block each time costs a tenth.
-        self._in_one_block = any(layer.dtype in FLOATING and merger.takes_whole(layer) for layer in work.index.layers)
+        self._in_one_block = any(_way(layer, merger) is not Way.PARTS for layer in work.index.layers)
 
     def read(self, item: int) -> LayerValues:
         """The values of the tensor; what is merged part after part is read while that is done."""
         layer = self._index.layers[item]
         source = self._by_name.get(layer.tied_to or "", layer)
         values = LayerValues(source, self._index, self._weights, allow_failed=self._work.allow_failed)
-        if layer.dtype in FLOATING and self._merger.takes_whole(source):
+        if layer.dtype in FLOATING and self._merger.way(source) is Way.WHOLE:
             values.load()
         return values
 
@@ -97,8 +98,8 @@ class MergeStation:
             return Finished(list(self._weights.copied(inputs.layer)), None, passed_through=False)
         passed = len(self._merger.passed_through)
         drift = DriftMeter(len(self._index.fine_tuned))
-        whole = self._merger.takes_whole(inputs.layer)
-        with contextlib.nullcontext() if whole else _one_thread():
+        in_parts = self._merger.way(inputs.layer) is Way.PARTS
+        with _one_thread() if in_parts else contextlib.nullcontext():
             ranges = self._results(layer, inputs, drift)
             if self._in_one_block:
                 pieces = [joined(ranges, math.prod(layer.shape))]
@@ -207,15 +208,20 @@ class PassStation:
 def task_of(layer: Layer, merger: LayerMerger, device: str, code: str) -> Task:
     """The task of one tensor; what a GPU works in is not this machine's memory."""
     entries = math.prod(layer.shape)
-    whole = layer.dtype in FLOATING and merger.takes_whole(layer)
-    read = read_bytes(layer) if whole else 0
+    way = _way(layer, merger)
+    read = read_bytes(layer) if way is Way.WHOLE else 0
     models = 1 + len(layer.fine_tuned)
-    worked_in = 4 * (models + 2) * (entries if whole else min(entries, BLOCK))
-    if whole:
+    worked_in = 4 * (models + 2) * (entries if way is Way.WHOLE else min(entries, BLOCK))
+    if way is not Way.PARTS:
         # A Gram matrix in float64, LAPACK's twice as much, and what is made of the vectors.
         worked_in += 64 * min(entries, min(layer.shape, default=0) ** 2)
-    else:
+    if way is not Way.WHOLE:
         # One piece is worked on and one read ahead.
         worked_in += 2 * models * min(entries, PIECE) * BITS[layer.dtype] // 8
     output = entries * BITS[code] // 8
     return Task(layer.index, layer.name, read, read + output + (worked_in if device == "cpu" else 0))
+
+
+def _way(layer: Layer, merger: LayerMerger) -> Way:
+    """How a tensor is merged; what holds no floating numbers is copied in parts."""
+    return merger.way(layer) if layer.dtype in FLOATING else Way.PARTS

@@ -75,6 +75,16 @@ class LayerWeights:
                 others = [None if one is None else one[cut] for one in plain]
                 yield widened.part(first + start, piece[cut], factors, others)
 
+    def rows(self, layer: Layer) -> Iterator[Part]:
+        """The same some whole rows at a time, about `PIECE` entries, of a layer without changes by factors."""
+        dtype, (rows, cols) = working_dtype(layer.dtype), layer.shape
+        step = max(1, PIECE // cols)
+        for start in range(0, rows, step):
+            base, models = self._reader.read_flat(layer, start * cols, min(rows, start + step) * cols)
+            placed = self._copy(base), [None if model is None else self._copy(model) for model in models]
+            self._copy.finish()
+            yield Part(start * cols, *task_vectors(*placed, dtype))
+
     def _pieces(self, layer: Layer) -> Iterator[tuple[int, torch.Tensor, list[torch.Tensor | None]]]:
         """Place and flat entries of the base and of the models, as in their files, on the device."""
         entries = math.prod(layer.shape)

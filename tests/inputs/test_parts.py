@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file
 
 from globa_tui.jobs.merge import run_merge
-from globa_tui.jobs.merge_layers import layer_memory
+from globa_tui.jobs.merge_layers import layer_memory, make_merger
 from globa_tui.recipe import Recipe
 from store.checkpoints import build_index, open_checkpoint
 from tests.inputs.matrix import INPUTS
@@ -42,9 +42,13 @@ def test_only_decompositions_take_memory_that_grows_with_the_tensor(
     monkeypatch.setattr("globa_tui.jobs.merge_layers.PIECE", 15)
     base, fine_tuned = family(tmp_path)
     index = build_index(open_checkpoint(str(base)), [open_checkpoint(str(path)) for path in fine_tuned])
-    recipe = Recipe(base=str(base), fine_tuned=tuple(map(str, fine_tuned)), method="linear")
-    needed = [{layer_memory(Recipe(base=recipe.base, fine_tuned=recipe.fine_tuned, method=method), layer, 2)
-               for layer in index.layers} for method in ("linear", "ties", "dare_ties", "slerp", "tsv_m")]  # fmt: skip
+
+    def needs(method: str) -> set[int]:
+        recipe = Recipe(base=str(base), fine_tuned=tuple(map(str, fine_tuned)), method=method)
+        merger = make_merger(recipe, index, None, torch.device("cpu"))
+        return {layer_memory(merger.way(layer), layer, 2) for layer in index.layers}
+
+    needed = [needs(method) for method in ("linear", "ties", "dare_ties", "slerp", "tsv_m")]
     small = 4 * 10 * 8 + 2 * 15 * 3 * 4
     assert needed[0] == needed[1] == needed[2] == needed[3] == {small}
     assert max(needed[4]) > small

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import torch
 
 from globa_tui.jobs.layer_values import LayerValues, joined
-from globa_tui.jobs.merge_layers import MethodMerger
+from globa_tui.jobs.method_merger import MethodMerger
 from globa_tui.jobs.sweep.model import SweepModel
 from globa_tui.jobs.weights import LayerWeights
 from globa_tui.recipe import Recipe
