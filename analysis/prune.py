@@ -166,9 +166,7 @@ def _buckets(squares: Float[Tensor, " some"]) -> Int64[Tensor, " some"]:
     return squares.view(torch.int64) >> _DROPPED_BITS
 
 
-def _in_buckets(
-    squares: Iterable[Float[Tensor, " _"]], wanted: Collection[int]
-) -> dict[int, Float[Tensor, " _"]]:
+def _in_buckets(squares: Iterable[Float[Tensor, " _"]], wanted: Collection[int]) -> dict[int, Float[Tensor, " _"]]:
     """The squares in each of some buckets, largest first."""
     found: dict[int, list[Tensor]] = {bucket: [] for bucket in wanted}
     for part in squares if wanted else ():

@@ -140,7 +140,7 @@ def _coordinates(
 def gram_coordinates(
     gram: Float[Tensor, "total total"], ranks: Sequence[int]
 ) -> tuple[Float[Tensor, " total"], list[Float[Tensor, "total _"]]]:
-    """Strengths √λ, descending, and ``Λ^{1/2} Zᵀ`` in a block for each task, from the Gram matrix of ``[U_1 … U_T]``."""
+    """Strengths √λ, descending, and ``Λ^{1/2} Zᵀ`` in a block per task, from the Gram matrix of ``[U_1 … U_T]``."""
     # Symmetric, so that transposed it is the same and may be overwritten.
     eigenvalues, vectors = eigenvectors_in_place(gram.mT)
     strengths = eigenvalues.flip(0).clamp(min=0).sqrt()

@@ -62,7 +62,7 @@ def mixtures(
     Parameters
     ----------
     once
-        Goes over the task vectors once; called twice at most.
+        Goes over the task vectors; called twice at most.
     rows
         Number of their rows.
     options
@@ -85,29 +85,40 @@ def mixtures(
     GLOBA, equations 10–21. The passes are ours.
     """
     grams = _grams(once, len(options.eta))
+    tasks = _decomposed(grams, rows, options)
+    if tasks is None:
+        return None
+    values = [task.values for task in tasks]
+    right = canonical_basis([task.right.to(options.dtype) for task in tasks], values, options.basis_energy)
+    parts, vectors = list(right.coordinates), right.vectors
+    del right
+    left = _left(tasks, grams, rows, once, options)
+    cores = []
+    for coordinates, sigma, eta in zip(left.parts, values, options.eta, strict=True):
+        core = core_matrix(coordinates, sigma, parts.pop(0))
+        cores.append(prune_in_place(core, eta, rounding(options)))
+        del core
+    merged = weighted_core(cores, options.anchor, coefficients)
+    cores.clear()
+    widened = merged.div_(left.strengths.square()[:, None]) @ vectors.double().mT
+    return [task.undo(left.parts.pop(0).mT @ widened) for task in tasks]
+
+
+def _decomposed(grams: dict[tuple[int, int], Tensor], rows: int, options: LayerOptions) -> list[_Task] | None:
+    """Σ and V of every task, whose products with itself leave `grams`."""
     tasks = []
     for number, energy in enumerate(options.svd_energy):
         gram = grams.pop((number, number))
-        found = right_vectors(gram, energy, rows, options.dtype) if bool(gram.diagonal().isfinite().all()) else None
+        if not bool(gram.diagonal().isfinite().all()):
+            return None
+        found = right_vectors(gram, energy, rows, options.dtype)
+        del gram
         if found is None:
             return None
         spectrum, right = found
         tasks.append(_Task(spectrum[: right.shape[1]].clone(), right))
-        del gram, found, right
-    values = [task.values for task in tasks]
-    right = canonical_basis([task.right.to(options.dtype) for task in tasks], values, options.basis_energy)
-    basis, right_parts = right.vectors, list(right.coordinates)
-    del right
-    left = _left(tasks, grams, rows, once, options)
-    cores = []
-    for number, eta in enumerate(options.eta):
-        core = core_matrix(left.parts[number], values[number], right_parts.pop(0))
-        cores.append(prune_in_place(core, eta, rounding(options)))
-        del core
-    widened = weighted_core(cores, options.anchor, coefficients)
-    cores.clear()
-    widened = (widened / left.strengths.square()[:, None]) @ basis.double().mT
-    return [task.undo(left.parts.pop(0).mT @ widened) for task in tasks]
+        del found, right
+    return tasks
 
 
 def _grams(once: Pass, tasks: int) -> dict[tuple[int, int], Float[Tensor, "cols cols"]]:

@@ -15,8 +15,8 @@ from analysis.merge import BLOCK, Preparation
 from globa_tui.engine.devices import is_out_of_memory
 from globa_tui.engine.work import Task
 from globa_tui.jobs.drift import Drift, DriftMeter
-from globa_tui.jobs.layer_values import LayerValues, Merged, joined
 from globa_tui.jobs.layer_merger import LayerMerger, Way
+from globa_tui.jobs.layer_values import LayerValues, Merged, joined
 from globa_tui.jobs.merge_layers import make_merger
 from globa_tui.jobs.merge_plan import MergeOptions, MergePlan
 from globa_tui.jobs.resources import layer_failure, read_bytes

@@ -15,8 +15,8 @@ from analysis.merge.task_arithmetic import task_arithmetic
 from globa_tui.diagnostics import UsageError
 from globa_tui.estimate import analysed
 from globa_tui.jobs.factors import core_entries
-from globa_tui.jobs.layer_values import LayerValues
 from globa_tui.jobs.globa_merger import factor_names
+from globa_tui.jobs.layer_values import LayerValues
 from globa_tui.jobs.merge_plan import MergePlan
 from globa_tui.jobs.settings import AnalysisSettings
 from globa_tui.jobs.sweep.candidate import Candidate
