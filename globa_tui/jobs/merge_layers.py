@@ -31,16 +31,17 @@ def make_merger(
 
 
 def layer_memory(way: Way, layer: Layer, tasks: int) -> int:
-    """Bytes that merging one layer takes, estimated: parts of it, or the whole and what a decomposition needs."""
+    """Bytes that merging one layer takes besides its result, estimated."""
     entries = math.prod(layer.shape)
-    side = min(layer.shape, default=0)
-    # Parts in the working dtype, of two pieces in the type of the files.
+    square = min(layer.shape, default=0) ** 2
+    # One piece in the type of the files is worked on, and one read ahead.
     pieces = 2 * min(entries, PIECE) * (tasks + 1) * BITS[layer.dtype] // 8
     match way:
         case Way.PARTS:
             return 4 * min(entries, BLOCK) * (tasks + 6) + pieces
         case Way.ROWS:
-            # The result in one block, and for every pair of tasks what is made of their products.
-            return entries * BITS[layer.dtype] // 8 + 4 * 8 * tasks * (tasks + 1) // 2 * side**2 + 8 * pieces
+            # For every pair of tasks what is made of their products, in float64.
+            return 4 * 8 * square * tasks * (tasks + 1) // 2 + 8 * pieces
         case Way.WHOLE:
-            return 4 * entries * (tasks + 3) + 8 * 8 * side**2
+            # A Gram matrix in float64, LAPACK's twice as much, and what is made of the vectors.
+            return 4 * entries * (tasks + 3) + 8 * 8 * min(entries, square)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -12,8 +13,8 @@ from globa_tui.jobs.base_alone import absent_fine_tunes, alone
 from globa_tui.jobs.settings import EngineChoice
 from globa_tui.jobs.sources import open_index, require_layers, require_unchanged, run_hash, source_entry, sources_of
 from globa_tui.recipe import Recipe
-from store.checkpoints import Index, open_checkpoint
-from store.checkpoints.dtypes import FLOATING
+from store.checkpoints import Index, Layer, open_checkpoint
+from store.checkpoints.dtypes import BITS, FLOATING
 from store.errors import CheckpointError, RunIncompleteError
 from store.merged import OutputPlan, OutputTensor, plan_output, require_union_tokens
 from store.run import Run
@@ -60,8 +61,13 @@ class MergePlan:
         from globa_tui.jobs.merge_layers import layer_memory, make_merger
 
         merger = make_merger(self.recipe, self.index, self.run, torch.device("cpu"))
-        tasks = len(self.index.fine_tuned)
-        return max((layer_memory(merger.way(layer), layer, tasks) for layer in self.index.layers), default=0)
+        tasks, codes = len(self.index.fine_tuned), {tensor.name: tensor.dtype for tensor in self.output.tensors}
+
+        def taken(layer: Layer) -> int:
+            result = math.prod(layer.shape) * BITS[codes[layer.tensor]] // 8
+            return result + layer_memory(merger.way(layer), layer, tasks)
+
+        return max(map(taken, self.index.layers), default=0)
 
     @property
     def places(self) -> list[Path]:

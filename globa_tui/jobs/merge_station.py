@@ -11,16 +11,16 @@ from pathlib import Path
 import torch
 
 from analysis.errors import AnalysisError
-from analysis.merge import BLOCK, Preparation
+from analysis.merge import Preparation
 from globa_tui.engine.devices import is_out_of_memory
 from globa_tui.engine.work import Task
 from globa_tui.jobs.drift import Drift, DriftMeter
 from globa_tui.jobs.layer_merger import LayerMerger, Way
 from globa_tui.jobs.layer_values import LayerValues, Merged, joined
-from globa_tui.jobs.merge_layers import make_merger
+from globa_tui.jobs.merge_layers import layer_memory, make_merger
 from globa_tui.jobs.merge_plan import MergeOptions, MergePlan
 from globa_tui.jobs.resources import layer_failure, read_bytes
-from globa_tui.jobs.weights import PIECE, LayerWeights, bad_entries
+from globa_tui.jobs.weights import LayerWeights, bad_entries
 from globa_tui.recipe import Recipe
 from store.checkpoints import Index, Layer
 from store.checkpoints.dtypes import BITS, FLOATING, torch_dtype
@@ -207,19 +207,11 @@ class PassStation:
 
 def task_of(layer: Layer, merger: LayerMerger, device: str, code: str) -> Task:
     """The task of one tensor; what a GPU works in is not this machine's memory."""
-    entries = math.prod(layer.shape)
     way = _way(layer, merger)
     read = read_bytes(layer) if way is Way.WHOLE else 0
-    models = 1 + len(layer.fine_tuned)
-    worked_in = 4 * (models + 2) * (entries if way is Way.WHOLE else min(entries, BLOCK))
-    if way is not Way.PARTS:
-        # A Gram matrix in float64, LAPACK's twice as much, and what is made of the vectors.
-        worked_in += 64 * min(entries, min(layer.shape, default=0) ** 2)
-    if way is not Way.WHOLE:
-        # One piece is worked on and one read ahead.
-        worked_in += 2 * models * min(entries, PIECE) * BITS[layer.dtype] // 8
-    output = entries * BITS[code] // 8
-    return Task(layer.index, layer.name, read, read + output + (worked_in if device == "cpu" else 0))
+    worked_in = layer_memory(way, layer, len(layer.fine_tuned)) if device == "cpu" else 0
+    output = math.prod(layer.shape) * BITS[code] // 8
+    return Task(layer.index, layer.name, read, read + output + worked_in)
 
 
 def _way(layer: Layer, merger: LayerMerger) -> Way:
