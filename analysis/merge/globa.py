@@ -35,17 +35,31 @@ def weighted_core(
     ----------
     GLOBA, equations 18–20, in the reading of the authors' code: C̃_1 has a coefficient of its own.
     """
+    cores = list(pruned)
+    cores[anchor] = cores[anchor].clone()
+    return weigh_in_place(cores, anchor, coefficients)
+
+
+def weigh_in_place(
+    pruned: Sequence[Float[Tensor, "rows cols"]], anchor: int, coefficients: Mapping[str, float]
+) -> Float[Tensor, "rows cols"]:
+    """The same in the memory of the anchor's matrix."""
     if set(coefficients) != set(PATTERNS):
         msg = f"coefficients for {sorted(coefficients)}; give one for each of {', '.join(PATTERNS)}"
         raise OptionsError(msg)
-    result = pruned[anchor] * coefficients["C1"]
+    result = pruned[anchor]
     scales = torch.tensor(
         [0.0, *(coefficients[kind.label] for kind in OVERLAP_TYPES)], dtype=result.dtype, device=result.device
     )
-    for task, core in enumerate(pruned):
-        if task != anchor:
-            for rows, types in overlap_types_by_rows(pruned[anchor], core):
-                result[rows] += scales[types.long()] * core[rows]
+    others = [core for task, core in enumerate(pruned) if task != anchor]
+    if not others:
+        return result.mul_(coefficients["C1"])
+    # The types of some rows are all known before these rows are overwritten.
+    for found in zip(*(overlap_types_by_rows(result, core) for core in others), strict=True):
+        rows = found[0][0]
+        result[rows] *= coefficients["C1"]
+        for core, (_, types) in zip(others, found, strict=True):
+            result[rows] += scales[types.long()] * core[rows]
     return result
 
 

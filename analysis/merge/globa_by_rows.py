@@ -21,7 +21,7 @@ from analysis.core import core_matrix
 from analysis.decompose import right_vectors
 from analysis.gram import add_rows, empty_gram
 from analysis.layer import LayerOptions, rounding
-from analysis.merge.globa import weighted_core
+from analysis.merge.globa import weigh_in_place
 from analysis.prune import prune_in_place
 
 TALL = 4
@@ -98,7 +98,7 @@ def mixtures(
         core = core_matrix(coordinates, sigma, parts.pop(0))
         cores.append(prune_in_place(core, eta, rounding(options)))
         del core
-    merged = weighted_core(cores, options.anchor, coefficients)
+    merged = weigh_in_place(cores, options.anchor, coefficients)
     cores.clear()
     widened = merged.div_(left.strengths.square()[:, None]) @ vectors.double().mT
     return [task.undo(left.parts.pop(0).mT @ widened) for task in tasks]

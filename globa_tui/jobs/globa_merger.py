@@ -9,7 +9,7 @@ import torch
 
 from analysis.layer import pruned_matrices
 from analysis.merge import Preparation, globa_by_rows
-from analysis.merge.globa import merged_delta, weighted_core
+from analysis.merge.globa import merged_delta, weigh_in_place
 from analysis.merge.task_arithmetic import task_arithmetic
 from globa_tui.estimate import analysed
 from globa_tui.jobs.factors import delta_from_factors
@@ -107,7 +107,7 @@ class GlobaMerger:
             arrays = self.run.arrays(layer.index, factor_names(self.tasks))
             return delta_from_factors(arrays, self.tasks, self.options.anchor, coefficients, self.device)
         found = pruned_matrices(base, models, self.options)
-        core = weighted_core(found.cores, self.options.anchor, coefficients)
+        core = weigh_in_place(found.cores, self.options.anchor, coefficients)
         found.cores.clear()
         return merged_delta(found.left, core, found.right)
 
