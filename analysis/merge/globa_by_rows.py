@@ -19,7 +19,7 @@ from analysis.basis.canonical import (
 )
 from analysis.core import core_matrix
 from analysis.decompose import right_vectors
-from analysis.gram import add_rows, empty_gram
+from analysis.gram import add_rows, empty_gram, product
 from analysis.layer import LayerOptions, rounding
 from analysis.merge.globa import weigh_in_place
 from analysis.prune import prune_in_place
@@ -66,8 +66,8 @@ def mixtures(
     rows
         Number of their rows.
     options
-        The canonical basis, whatever is asked for; `dtype` says what counts as rounding. Everything is computed in
-        float64 but V_g, which is that of `analyse_layer`.
+        The canonical basis, whatever is asked for; `dtype` says what counts as rounding. V_g and what is kept of the
+        C̃_i are rounded to it, everything is computed in float64.
     coefficients
         One number per pattern.
 
@@ -96,12 +96,13 @@ def mixtures(
     cores = []
     for coordinates, sigma, eta in zip(left.parts, values, options.eta, strict=True):
         core = core_matrix(coordinates, sigma, parts.pop(0))
-        cores.append(prune_in_place(core, eta, rounding(options)))
+        # Rounded once more: what the types are known from is as large as all the rest.
+        cores.append(prune_in_place(core, eta, rounding(options)).to(options.dtype))
         del core
     merged = weigh_in_place(cores, options.anchor, coefficients)
     cores.clear()
-    widened = merged.div_(left.strengths.square()[:, None]) @ vectors.double().mT
-    return [task.undo(left.parts.pop(0).mT @ widened) for task in tasks]
+    merged.div_(left.strengths.square()[:, None])
+    return [task.undo(product(vectors, product(merged.mT, left.parts.pop(0)).double()).mT) for task in tasks]
 
 
 def _decomposed(grams: dict[tuple[int, int], Tensor], rows: int, options: LayerOptions) -> list[_Task] | None:

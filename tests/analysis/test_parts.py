@@ -13,7 +13,7 @@ from analysis.core import core_matrix
 from analysis.decompose import truncated_svd
 from analysis.errors import AnalysisError, NotFiniteError, OptionsError
 from analysis.merge import METHODS, merge_method
-from analysis.merge.globa import PATTERNS, merged_delta, weighted_core
+from analysis.merge.globa import PATTERNS, merged_delta, weigh_in_place, weighted_core
 from analysis.merge.linear import linear
 from analysis.merge.task_arithmetic import task_arithmetic
 from analysis.overlap import OverlapType, overlap_types
@@ -125,6 +125,21 @@ def test_weights_of_a_merge_go_to_their_parts():
     np.testing.assert_allclose(weighted_core(pruned, 0, alphas), wanted, atol=1e-15)
     with pytest.raises(OptionsError, match="one for each of C1, A"):
         weighted_core(pruned, 0, {"A": 1.0})
+
+
+@pytest.mark.parametrize("tasks", [1, 2, 3])
+def test_weights_go_to_their_parts_in_the_memory_of_the_anchor(monkeypatch, tasks):
+    """Some rows after others: which columns the anchor uses is known from all of them, also when some are done."""
+    pruned = [sparse(seed, 0.3) for seed in range(1, tasks + 1)]
+    alphas = dict(zip(PATTERNS, (0.9, 1.1, 0.2, -0.5, 0.7, 1.3, 0.4), strict=True))
+    wanted = alphas["C1"] * pruned[-1].numpy()
+    for core in pruned[:-1]:
+        for kind, part in globa.types(pruned[-1].numpy(), core.numpy()).items():
+            wanted = wanted + alphas[kind] * part
+    monkeypatch.setattr("analysis.overlap._CHUNK", 2 * pruned[0].shape[1])
+    found = weigh_in_place(pruned, tasks - 1, alphas)
+    assert found is pruned[-1]
+    np.testing.assert_allclose(found, wanted, atol=1e-15)
 
 
 @pytest.mark.parametrize("ranks", [(3, 5), (5, 3)])
