@@ -102,7 +102,13 @@ def mixtures(
     merged = weigh_in_place(cores, options.anchor, coefficients)
     cores.clear()
     merged.div_(left.strengths.square()[:, None])
-    return [task.undo(product(vectors, product(merged.mT, left.parts.pop(0)).double()).mT) for task in tasks]
+    mixed = []
+    while tasks:
+        # With V, as large as the matrix that comes of it, one task after the other goes.
+        widened = product(vectors, product(merged.mT, left.parts.pop(0)).double())
+        mixed.append(tasks.pop(0).undo(widened.mT))
+        del widened
+    return mixed
 
 
 def _decomposed(grams: dict[tuple[int, int], Tensor], rows: int, options: LayerOptions) -> list[_Task] | None:
