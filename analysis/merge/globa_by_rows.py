@@ -101,7 +101,7 @@ def mixtures(
         del core
     merged = weigh_in_place(cores, options.anchor, coefficients)
     cores.clear()
-    merged.div_(left.strengths.square()[:, None])
+    merged.div_(left.strengths.square()[:, None].to(merged.dtype))
     mixed = []
     while tasks:
         # With V, as large as the matrix that comes of it, one task after the other goes.
