@@ -206,7 +206,7 @@ def right_vectors(
     if rank and float(spectrum[rank - 1]) < _resolved(dtype) * float(spectrum[0]):
         return None
     # Every copy of the vectors is as large as the Gram matrix.
-    return spectrum, vectors.flip(1)[:, :rank]
+    return spectrum, vectors[:, vectors.shape[1] - rank :].flip(1)
 
 
 def _from_lapack(matrix: Float[Tensor, "rows cols"], energy: float) -> TruncatedSVD:

@@ -180,10 +180,16 @@ def pruned_matrices(
 ) -> Pruned:
     """Compute the part of `analyse_layer` that a merge needs, with the same numbers.
 
+    Parameters
+    ----------
+    base, options
+        As for `analyse_layer`.
+    fine_tuned
+        The same; the list is emptied once all are decomposed, and stays as it is when that fails.
+
     Notes
     -----
-    One side at a time, so that coordinates, the largest matrices of all, exist for no longer than they are needed. For
-    the same reason `fine_tuned` is empty afterwards.
+    One side at a time, so that coordinates, the largest matrices of all, exist for no longer than they are needed.
     """
     svds = [svd for svd, _ in _all_decomposed(base, fine_tuned, options)]
     fine_tuned.clear()
@@ -197,7 +203,7 @@ def pruned_matrices(
     cores = []
     for sigma, eta in zip(values, options.eta, strict=True):
         core = core_matrix(left_parts.pop(0), sigma, right_parts.pop(0))
-        cores.append(prune_in_place(core, eta, rounding(options)))
+        cores.append(prune_in_place(core, eta, rounding_share(options)))
         del core
     return Pruned(left, cores, right)
 
@@ -210,7 +216,7 @@ def _side(
     return found.vectors, list(found.coordinates)
 
 
-def rounding(options: LayerOptions) -> float:
+def rounding_share(options: LayerOptions) -> float:
     """Share of its largest entry below which an entry of Ĉ_i is rounding."""
     return 4 * torch.finfo(options.dtype).eps
 
@@ -302,7 +308,7 @@ def relate_tasks(measured: MeasuredTasks, options: LayerOptions) -> LayerAnalysi
     left, right = replace(left, coordinates=()), replace(right, coordinates=())
     cores = [core_matrix(left_parts.pop(0), sigma, right_parts.pop(0)) for sigma in values]
     grids = [grid(eta, options.what_if) for eta in options.eta]
-    levels = [energy_levels(core, etas, rounding(options)) for core, etas in zip(cores, grids, strict=True)]
+    levels = [energy_levels(core, etas, rounding_share(options)) for core, etas in zip(cores, grids, strict=True)]
     questions = {
         (one, two): what_if(cores[one], cores[two], levels[one], levels[two], grids[one], grids[two])
         for one, two in overlaps

@@ -71,7 +71,7 @@ Distances = Callable[[Tensor, Tensor], Tensor]
 
 
 def angles_of(cross: Float[Tensor, "first second"], dim: int, distances: Distances) -> PrincipalAngles:
-    """The same from ``U_1ᵀU_2``, where the bases have `dim` rows and only `distances` sees them."""
+    """Compute principal angles from ``U_1ᵀU_2``, where the bases have `dim` rows and only `distances` sees them."""
     if cross.shape[0] > cross.shape[1]:
         return _angles(cross.mT, dim, lambda first, second: distances(second, first)).swapped()
     return _angles(cross, dim, distances)

@@ -65,7 +65,7 @@ def canonical_basis(
     known = [] if angles is None else [angles]
     del angles
     parts = _coordinates(bases, known)
-    found = settled(*parts, singular_values, energy, dtype)
+    found = canonical_coordinates(*parts, singular_values, energy, dtype)
     del parts
     strong = int((found.strengths >= _WEAK).sum())
     basis = _combine(bases, found.parts, found.strengths, strong)
@@ -93,19 +93,19 @@ class Coordinates:
     clustered: Bool[Tensor, " rank"]
 
 
-def settled(
+def canonical_coordinates(
     strengths: Float[Tensor, " full"],
     parts: Sequence[Float[Tensor, "some _"]],
     singular_values: Sequence[Float[Tensor, " _"]],
     energy: float,
     dtype: torch.dtype,
 ) -> Coordinates:
-    """Choose inside clusters and cut the rank: the canonical basis up to signs, in the memory of `parts`.
+    """Choose inside clusters and cut the rank: the canonical basis up to signs.
 
     Parameters
     ----------
     strengths, parts
-        From `two_task_coordinates` or `gram_coordinates`.
+        From `two_task_coordinates` or `gram_coordinates`; the parts are overwritten.
     singular_values, energy
         As for `canonical_basis`.
     dtype
@@ -134,24 +134,28 @@ def _coordinates(
     pairs = itertools.combinations(range(len(bases)), 2)
     crosses = {(one, two): cross_product(bases[one], bases[two]) for one, two in pairs}
     ranks = [basis.shape[1] for basis in bases]
-    return gram_coordinates(concatenation_gram(ranks, crosses, bases[0]), ranks)
+    return gram_coordinates(concatenation_gram(ranks, crosses, bases[0]), ranks, bases[0].dtype)
 
 
 def gram_coordinates(
-    gram: Float[Tensor, "total total"], ranks: Sequence[int]
-) -> tuple[Float[Tensor, " total"], list[Float[Tensor, "total _"]]]:
-    """Strengths √λ, descending, and ``Λ^{1/2} Zᵀ`` in a block per task, from the Gram matrix of ``[U_1 … U_T]``."""
+    gram: Float[Tensor, "total total"], ranks: Sequence[int], dtype: torch.dtype
+) -> tuple[Float[Tensor, " total"], list[Float[Tensor, "resolved _"]]]:
+    """Strengths √λ, descending, and ``Λ^{1/2} Zᵀ`` in a block per task, from the Gram matrix of ``[U_1 … U_T]``.
+
+    The Gram matrix is overwritten. Of the coordinates, rows are left out whose strength is rounding in `dtype`.
+    """
     # Symmetric, so that transposed it is the same and may be overwritten.
     eigenvalues, vectors = eigenvectors_in_place(gram.mT)
     strengths = eigenvalues.flip(0).clamp(min=0).sqrt()
-    whole = vectors.flip(1).mT.mul(strengths[:, None])
+    resolved = int((strengths > _smallest_strength(dtype, len(ranks))).sum())
+    whole = vectors[:, vectors.shape[1] - resolved :].flip(1).mT.mul(strengths[:resolved, None])
     return strengths, [part.contiguous() for part in torch.split(whole, list(ranks), dim=1)]
 
 
 def two_task_coordinates(
     angles: list[PrincipalAngles],
 ) -> tuple[Float[Tensor, " total"], list[Float[Tensor, "kept _"]]]:
-    """The same of two tasks from ``U_1ᵀU_2 = P cos θ Qᵀ``, without rows of strength 0 at the end.
+    """Strengths and coordinates of two tasks from ``U_1ᵀU_2 = P cos θ Qᵀ``, without rows of strength 0 at the end.
 
     √(1 ± cos θ_j) on (p_j, ±q_j)/√2, and 1 on what has no partner. The angles are the last of the list and leave it:
     with what is made of them these matrices are the largest of all.
@@ -241,7 +245,8 @@ def polish(vectors: Float[Tensor, "dim rank"], sound: int) -> Float[Tensor, "dim
     """Re-orthonormalise, in place, the columns after the first `sound`, where weak strengths amplified rounding.
 
     They are projected out of the sound ones, then moved by Newton–Schulz steps ``Q (3 I − QᵀQ)/2`` to the nearest
-    orthonormal columns; each step squares the defect ``‖QᵀQ − I‖``, and none is taken when it is below rounding.
+    orthonormal columns; each step squares the defect ``‖QᵀQ − I‖``, and none is taken when it is below rounding. Where
+    the defect is so large that the steps would not get there, a QR decomposition takes their place.
     """
     strong, weak = vectors[:, :sound], vectors[:, sound:]
     if weak.shape[1] == 0:
@@ -252,8 +257,26 @@ def polish(vectors: Float[Tensor, "dim rank"], sound: int) -> Float[Tensor, "dim
         gram = weak.mT @ weak
         if float((gram - identity).abs().max()) <= 2 * torch.finfo(weak.dtype).eps:
             break
+        if _is_far(gram, identity):
+            weak.copy_(_orthonormalised(weak))
+            break
         weak.copy_(weak @ (1.5 * identity - 0.5 * gram))
     return vectors
+
+
+def _is_far(gram: Float[Tensor, "rank rank"], identity: Float[Tensor, "rank rank"]) -> bool:
+    """Whether an eigenvalue of QᵀQ is so far from 1 that a few steps do not lead there; from 3 on they lead away."""
+    if float((gram - identity).norm()) < 0.5:
+        return False
+    eigenvalues = torch.linalg.eigvalsh(gram.double())
+    return not (float(eigenvalues[0]) > 0.5 and float(eigenvalues[-1]) < 1.5)
+
+
+def _orthonormalised(vectors: Float[Tensor, "dim rank"]) -> Float[Tensor, "dim rank"]:
+    """Orthonormal columns whose leading ones span what the leading given ones span, with positive products."""
+    result: Tensor
+    result, triangle = torch.linalg.qr(vectors)
+    return result * torch.where(triangle.diagonal() < 0, -1.0, 1.0).to(vectors.dtype)
 
 
 def _smallest_strength(dtype: torch.dtype, tasks: int) -> float:

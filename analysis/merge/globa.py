@@ -43,7 +43,7 @@ def weighted_core(
 def weigh_in_place(
     pruned: Sequence[Float[Tensor, "rows cols"]], anchor: int, coefficients: Mapping[str, float]
 ) -> Float[Tensor, "rows cols"]:
-    """The same in the memory of the anchor's matrix."""
+    """Compute `weighted_core` in the memory of the anchor's matrix, which it overwrites."""
     if set(coefficients) != set(PATTERNS):
         msg = f"coefficients for {sorted(coefficients)}; give one for each of {', '.join(PATTERNS)}"
         raise OptionsError(msg)

@@ -1,4 +1,4 @@
-"""GLOBA merging of a tall matrix from passes over its rows: nothing as tall as it is ever held."""
+"""GLOBA merging of a tall matrix from passes over its rows: nothing as tall is held but the result."""
 
 import itertools
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -12,15 +12,15 @@ from analysis.basis import canonical_basis
 from analysis.basis.angles import Distances, angles_of
 from analysis.basis.canonical import (
     Coordinates,
+    canonical_coordinates,
     concatenation_gram,
     gram_coordinates,
-    settled,
     two_task_coordinates,
 )
 from analysis.core import core_matrix
 from analysis.decompose import right_vectors
 from analysis.gram import add_rows, empty_gram, product
-from analysis.layer import LayerOptions, rounding
+from analysis.layer import LayerOptions, rounding_share
 from analysis.merge.globa import weigh_in_place
 from analysis.prune import prune_in_place
 
@@ -97,7 +97,7 @@ def mixtures(
     for coordinates, sigma, eta in zip(left.parts, values, options.eta, strict=True):
         core = core_matrix(coordinates, sigma, parts.pop(0))
         # Rounded once more: what the types are known from is as large as all the rest.
-        cores.append(prune_in_place(core, eta, rounding(options)).to(options.dtype))
+        cores.append(prune_in_place(core, eta, rounding_share(options)).to(options.dtype))
         del core
     merged = weigh_in_place(cores, options.anchor, coefficients)
     cores.clear()
@@ -158,8 +158,8 @@ def _left(
         ranks = [task.values.shape[0] for task in tasks]
         gram = concatenation_gram(ranks, crosses, tasks[0].right)
         crosses.clear()
-        found = gram_coordinates(gram, ranks)
-    return settled(*found, [task.values for task in tasks], options.basis_energy, options.dtype)
+        found = gram_coordinates(gram, ranks, options.dtype)
+    return canonical_coordinates(*found, [task.values for task in tasks], options.basis_energy, options.dtype)
 
 
 def _distances(tasks: Sequence[_Task], once: Pass) -> Distances:

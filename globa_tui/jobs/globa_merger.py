@@ -95,7 +95,7 @@ class GlobaMerger:
     def _mixed(self, values: LayerValues, mixtures: list[torch.Tensor]) -> Iterator[Merged]:
         cols = values.layer.shape[1]
         for part, measured in values.measured(by_rows=True):
-            merged = part.weight.view(-1, cols).double()
+            merged = part.weight.view(-1, cols).to(torch.float64, copy=True)
             for delta, mixture in zip(part.deltas, mixtures, strict=True):
                 merged.addmm_(delta.view(-1, cols).double(), mixture)
             yield Merged(part.first, part.weight, merged.to(self.options.dtype).view(-1), measured)

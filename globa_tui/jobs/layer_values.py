@@ -102,8 +102,8 @@ class LayerValues:
         return weight, models
 
     def parts(self, *, by_rows: bool = False) -> Iterator[Part]:
-        """The layer part after part, unchecked; `by_rows` parts of whole rows, where no change is given by factors."""
-        return self._weights.rows(self.layer) if by_rows else self._weights.parts(self.layer)
+        """The layer part after part, unchecked; with `by_rows` parts of whole rows."""
+        return self._weights.parts(self.layer, by_rows=by_rows)
 
     def measured(self, *, by_rows: bool = False) -> Iterator[tuple[Part, tuple[float, ...]]]:
         """The layer part after part, each with ‖W0‖ and every ‖τ_i‖.

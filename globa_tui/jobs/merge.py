@@ -168,7 +168,7 @@ class _Merge:
         watch = Watch(self.reporter, writer.out.parent, memory=bool(self.engine.devices))
         work = MergeWork.of(self.plan, self.options, self.merger.prepared)
         # Decompositions use all threads by themselves.
-        shares = all(self.merger.way(layer) is Way.PARTS for layer in left)
+        shares = all(self.merger.way(self.plan.index.source_of(layer)) is Way.PARTS for layer in left)
         with self._results(self.engine, work, left, watch, shares=shares) as results:
             for task, finished in results:
                 layer = layers[task.item]
@@ -198,7 +198,10 @@ class _Merge:
     def _results(
         self, engine: Engine, work: Work[Result], layers: Sequence[Layer], watch: Watch, *, shares: bool = False
     ) -> Pipeline[Result]:
-        tasks = [task_of(layer, self.merger, engine.device, self._codes[layer.tensor]) for layer in layers]
+        index, device = self.plan.index, engine.device
+        tasks = [
+            task_of(layer, index.source_of(layer), self.merger, device, self._codes[layer.tensor]) for layer in layers
+        ]
         together = batches(tasks, engine.most(_TOGETHER), _TOGETHER_BYTES)
 
         def start(batch: Batch) -> None:

@@ -40,8 +40,9 @@ def layer_memory(way: Way, layer: Layer, tasks: int) -> int:
         case Way.PARTS:
             return 4 * min(entries, BLOCK) * (tasks + 6) + pieces
         case Way.ROWS:
-            # For every pair of tasks what is made of their products, in float64.
-            return 4 * 8 * square * tasks * (tasks + 1) // 2 + 8 * pieces
+            # Measured, in matrices of float64; for more than two tasks mostly LAPACK's, of all their products together.
+            matrices = 13 if tasks == 2 else 3 * tasks**2 + 5 * tasks
+            return 8 * matrices * square + 8 * pieces
         case Way.WHOLE:
             # A Gram matrix in float64, LAPACK's twice as much, and what is made of the vectors.
             return 4 * entries * (tasks + 3) + 8 * 8 * min(entries, square)

@@ -65,7 +65,7 @@ class MergePlan:
 
         def taken(layer: Layer) -> int:
             result = math.prod(layer.shape) * BITS[codes[layer.tensor]] // 8
-            return result + layer_memory(merger.way(layer), layer, tasks)
+            return result + layer_memory(merger.way(self.index.source_of(layer)), layer, tasks)
 
         return max(map(taken, self.index.layers), default=0)
 

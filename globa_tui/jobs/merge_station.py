@@ -78,14 +78,13 @@ class MergeStation:
     def __init__(self, work: MergeWork, merger: LayerMerger, device: torch.device) -> None:
         self._work, self._merger, self._device = work, merger, device
         self._index, self._weights = work.index, LayerWeights(work.index, device)
-        self._by_name = {layer.name: layer for layer in work.index.layers if layer.part is None}
         # What pieces leave behind is in the way of a decomposition alone, and a new block each time costs a tenth.
         self._in_one_block = any(_way(layer, merger) is not Way.PARTS for layer in work.index.layers)
 
     def read(self, item: int) -> LayerValues:
         """The values of the tensor; what is merged part after part is read while that is done."""
         layer = self._index.layers[item]
-        source = self._by_name.get(layer.tied_to or "", layer)
+        source = self._index.source_of(layer)
         values = LayerValues(source, self._index, self._weights, allow_failed=self._work.allow_failed)
         if layer.dtype in FLOATING and self._merger.way(source) is Way.WHOLE:
             values.load()
@@ -205,11 +204,11 @@ class PassStation:
         self._weights.close()
 
 
-def task_of(layer: Layer, merger: LayerMerger, device: str, code: str) -> Task:
-    """The task of one tensor; what a GPU works in is not this machine's memory."""
-    way = _way(layer, merger)
-    read = read_bytes(layer) if way is Way.WHOLE else 0
-    worked_in = layer_memory(way, layer, len(layer.fine_tuned)) if device == "cpu" else 0
+def task_of(layer: Layer, source: Layer, merger: LayerMerger, device: str, code: str) -> Task:
+    """The task of one tensor, whose values are those of `source`; what a GPU works in is not this machine's memory."""
+    way = _way(source, merger)
+    read = read_bytes(source) if way is Way.WHOLE else 0
+    worked_in = layer_memory(way, source, len(source.fine_tuned)) if device == "cpu" else 0
     output = math.prod(layer.shape) * BITS[code] // 8
     return Task(layer.index, layer.name, read, read + output + worked_in)
 

@@ -52,46 +52,40 @@ class LayerWeights:
         self._copy.finish()
         return placed
 
-    def parts(self, layer: Layer) -> Iterator[Part]:
+    def parts(self, layer: Layer, *, by_rows: bool = False) -> Iterator[Part]:
         """The base widened and the task vectors of all models, `BLOCK` flat entries at a time, in their order.
 
+        With `by_rows` as many whole rows at a time as have about `PIECE` entries.
         An adapter that brings embeddings of its own is read whole, everything else in pieces of `PIECE` entries; the
         next one is read while one is worked on. A part is overwritten by the next one, of this layer or another.
         """
         dtype = working_dtype(layer.dtype)
+        block, step = BLOCK, PIECE
+        if by_rows:
+            block = step = max(1, PIECE // layer.shape[1]) * layer.shape[1]
         if not self._reader.is_divisible(layer):
             base, models = self.read(layer)
             weight, deltas = task_vectors(base, models, dtype)
-            for start in range(0, max(1, weight.numel()), BLOCK):
-                cut = slice(start, start + BLOCK)
+            for start in range(0, max(1, weight.numel()), block):
+                cut = slice(start, start + block)
                 yield Part(start, weight.reshape(-1)[cut], [delta.reshape(-1)[cut] for delta in deltas])
             return
         factors = [self._placed(one) for one in self._reader.factors(layer)]
         widened = _Widened(dtype)
-        pieces = self._pieces(layer)
-        for first, piece, plain in ahead(pieces) if math.prod(layer.shape) > PIECE else pieces:
-            for start in range(0, max(1, piece.numel()), BLOCK):
-                cut = slice(start, start + BLOCK)
+        pieces = self._pieces(layer, step)
+        for first, piece, plain in ahead(pieces) if math.prod(layer.shape) > step else pieces:
+            for start in range(0, max(1, piece.numel()), block):
+                cut = slice(start, start + block)
                 others = [None if one is None else one[cut] for one in plain]
                 yield widened.part(first + start, piece[cut], factors, others)
 
-    def rows(self, layer: Layer) -> Iterator[Part]:
-        """The same some whole rows at a time, about `PIECE` entries, of a layer without changes by factors."""
-        dtype, (rows, cols) = working_dtype(layer.dtype), layer.shape
-        step = max(1, PIECE // cols)
-        for start in range(0, rows, step):
-            base, models = self._reader.read_flat(layer, start * cols, min(rows, start + step) * cols)
-            placed = self._copy(base), [None if model is None else self._copy(model) for model in models]
-            self._copy.finish()
-            yield Part(start * cols, *task_vectors(*placed, dtype))
-
-    def _pieces(self, layer: Layer) -> Iterator[tuple[int, torch.Tensor, list[torch.Tensor | None]]]:
-        """Place and flat entries of the base and of the models, as in their files, on the device."""
+    def _pieces(self, layer: Layer, step: int) -> Iterator[tuple[int, torch.Tensor, list[torch.Tensor | None]]]:
+        """Place and flat entries of the base and of the models, as in their files, on the device, `step` at a time."""
         entries = math.prod(layer.shape)
-        for number, start in enumerate(range(0, max(1, entries), PIECE)):
+        for number, start in enumerate(range(0, max(1, entries), step)):
             # While one piece is worked on, the other half of the memory is read into.
             memory = self._memory[number % 2]
-            base, models = self._reader.read_flat(layer, start, min(entries, start + PIECE), memory)
+            base, models = self._reader.read_flat(layer, start, min(entries, start + step), memory)
             placed = self._copy(base), [None if model is None else self._copy(model) for model in models]
             self._copy.finish()
             yield start, *placed

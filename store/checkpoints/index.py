@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Literal
 
 from store.checkpoints.compare import compare
@@ -65,6 +66,14 @@ class Index:
     def errors(self) -> tuple[Finding, ...]:
         """Findings that forbid merging."""
         return tuple(finding for finding in self.findings if finding.severity == "error")
+
+    def source_of(self, layer: Layer) -> Layer:
+        """The layer whose values a layer takes when merged: itself, or the one that it is tied to."""
+        return self._by_name.get(layer.tied_to or "", layer)
+
+    @cached_property
+    def _by_name(self) -> dict[str, Layer]:
+        return {layer.name: layer for layer in self.layers if layer.part is None}
 
     @property
     def outputs(self) -> tuple[tuple[str, str, tuple[int, ...]], ...]:

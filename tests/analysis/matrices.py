@@ -58,6 +58,10 @@ PAIRS: dict[str, Callable[[], Pair]] = {
 }
 
 
+def defect(vectors: torch.Tensor) -> float:
+    return float((vectors.T @ vectors - torch.eye(vectors.shape[1], dtype=vectors.dtype)).abs().max())
+
+
 def relative(found: torch.Tensor, wanted: torch.Tensor) -> float:
     """‖found − wanted‖ / ‖wanted‖, in float64."""
     return float((found.double() - wanted.double()).norm() / wanted.double().norm())

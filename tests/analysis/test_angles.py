@@ -9,7 +9,7 @@ from analysis.basis import principal_angles
 from analysis.basis.angles import complete, gram_svd
 from analysis.basis.canonical import polish
 from analysis.errors import LinAlgError
-from tests.analysis.matrices import generator, orthonormal, relative, with_spectrum
+from tests.analysis.matrices import defect, generator, orthonormal, relative, with_spectrum
 
 SPECTRA = {
     "fourteen decades": 10.0 ** -torch.linspace(0, 14, 40, dtype=torch.float64),
@@ -19,10 +19,6 @@ SPECTRA = {
     "all tiny": 1e-12 * torch.linspace(1, 0.01, 40, dtype=torch.float64),
     "half zero": torch.cat([torch.ones(20), torch.zeros(20)]).double(),
 }
-
-
-def defect(vectors: torch.Tensor) -> float:
-    return float((vectors.T @ vectors - torch.eye(vectors.shape[1], dtype=vectors.dtype)).abs().max())
 
 
 @pytest.mark.parametrize("name", SPECTRA)

@@ -5,11 +5,11 @@ import math
 import pytest
 import torch
 
-from analysis.basis import anchored_basis, canonical_basis, cluster_tolerance, find_clusters, lapack_basis
+from analysis.basis import anchored_basis, canonical, canonical_basis, cluster_tolerance, find_clusters, lapack_basis
 from analysis.basis.angles import cross_product
-from analysis.basis.canonical import _combine, _mix
+from analysis.basis.canonical import _combine, _mix, polish
 from analysis.basis.side import positive_signs
-from tests.analysis.matrices import decaying, gaussian, generator, orthonormal, relative
+from tests.analysis.matrices import decaying, defect, gaussian, generator, orthonormal, relative
 
 
 def spaces_at_angles(degrees: list[float], dim: int = 40) -> list[torch.Tensor]:
@@ -225,3 +225,26 @@ def test_small_angles_are_kept(dtype, angle):
     assert identity_error(found.vectors) <= 1e-5
     for space, coordinates in zip(spaces, found.coordinates, strict=True):
         assert relative(found.vectors.double() @ coordinates, space) <= (1e-6 if dtype == torch.float32 else 1e-10)
+
+
+@pytest.mark.parametrize("rows", [1, 3, 256])
+def test_weak_directions_come_some_rows_at_a_time(monkeypatch, rows):
+    monkeypatch.setattr(canonical, "_ROWS", rows)
+    angles = [5.0, 20.0, 40.0, 55.0, 70.0, 80.0, 85.0]
+    found = canonical_basis(spaces_at_angles(angles), [decaying(7), decaying(7)], 1.0)
+    assert found.rank == 14
+    assert defect(found.vectors) <= 1e-12
+    for space, part in zip(spaces_at_angles(angles), found.coordinates, strict=True):
+        assert relative(found.vectors @ part, space) <= 1e-12
+
+
+@pytest.mark.parametrize("size", [1.5, 2.0, 1e6, 1e-3])
+def test_columns_far_from_orthonormal_become_so_all_the_same(size):
+    """From an eigenvalue of 3 on Newton–Schulz steps lead away, and from a small one not far enough."""
+    vectors = orthonormal(30, 8, 1)
+    vectors[:, 6] *= size
+    vectors[:, 7] += 0.1 * vectors[:, 6]
+    found = polish(vectors.clone(), 3)
+    # What the sound columns hold of a long one is as long times its rounding.
+    assert defect(found) <= 1e-10
+    assert relative(found[:, :7], orthonormal(30, 8, 1)[:, :7]) <= 1e-10

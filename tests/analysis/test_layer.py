@@ -8,6 +8,7 @@ import pytest
 import torch
 from safetensors import safe_open
 
+from analysis import layer
 from analysis.basis import lapack_basis
 from analysis.conflict import conflict_sums
 from analysis.errors import NotFiniteError, OptionsError
@@ -241,18 +242,23 @@ def test_a_published_rank_can_be_read_off_a_chosen_spectrum():
 
 @pytest.mark.parametrize("basis", ["canonical", "anchored", "lapack"])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_a_merge_without_a_run_takes_the_same_numbers(basis, dtype):
+def test_a_merge_without_a_run_takes_the_same_numbers(basis, dtype, monkeypatch):
     chosen = options(dtype, basis, svd_energy=(0.9, 0.99, 0.95), eta=(0.95, 0.8, 1.0), anchor=1)
     base = gaussian(48, 80, 9).to(dtype)
     models = [base + gaussian(48, 80, 1).to(dtype), None, Product(gaussian(48, 3, 2), gaussian(3, 80, 3))]
     whole = analyse_layer(base, models, chosen)
+    side, left = layer._side, []
+    monkeypatch.setattr(layer, "_side", lambda *values: left.append(len(models)) or side(*values))
     found = pruned_matrices(base, models, chosen)
-    assert models == []
+    # The weights are gone before the bases are made.
+    assert left == [0, 0]
     assert torch.equal(found.left, whole.left.vectors)
     assert torch.equal(found.right, whole.right.vectors)
     assert all(torch.equal(one, other) for one, other in zip(found.cores, whole.pruned, strict=True))
+    models = [base * float("nan"), None, None]
     with pytest.raises(NotFiniteError, match="fine-tune 1"):
-        pruned_matrices(base, [base * float("nan"), None, None], chosen)
+        pruned_matrices(base, models, chosen)
+    assert len(models) == 3
 
 
 def test_what_takes_the_entries_of_the_weights_is_of_the_right_pairs_and_sums():

@@ -87,7 +87,9 @@ def test_levels_are_the_references_prunings():
         np.testing.assert_array_equal(torch.where(levels <= number, core, 0.0).numpy(), globa.prune(core.numpy(), eta))
 
 
-def test_selection_breaks_ties_in_row_major_order():
+@pytest.mark.parametrize("chunk", [1 << 20, 300])
+def test_selection_breaks_ties_in_row_major_order(monkeypatch, chunk):
+    monkeypatch.setattr(prune, "_CHUNK", chunk)
     core = torch.ones(20_000, 1, dtype=torch.float64)
     core[7_000:] = 2.0**0.5
     kept = prune_to_energy(core, (26_000 + 500.5) / 33_000) != 0

@@ -12,11 +12,15 @@ from safetensors.torch import load_file, save_file
 from analysis.errors import NotFiniteError
 from analysis.merge import globa_by_rows
 from analysis.merge.globa import PATTERNS
+from globa_tui.jobs.analyze import run_analysis
+from globa_tui.jobs.drift import Drift
 from globa_tui.jobs.layer_merger import Way
 from globa_tui.jobs.merge import MergeOptions, run_merge
 from globa_tui.jobs.merge_layers import layer_memory, make_merger
+from globa_tui.jobs.settings import AnalysisRequest, AnalysisSettings
+from globa_tui.jobs.weights import LayerWeights
 from globa_tui.recipe import Recipe
-from store.checkpoints import build_index, open_checkpoint
+from store.checkpoints import Layer, build_index, open_checkpoint
 from tests.inputs.matrix import INPUTS, Family
 from tests.jobs.family import family
 from tests.store.make import single
@@ -40,37 +44,91 @@ def tall(folder: Path, rows: int = 400) -> Family:
     return paths[0], paths[1:]
 
 
+def seen(monkeypatch: pytest.MonkeyPatch) -> list[list[torch.Tensor] | None]:
+    """What every attempt to merge by rows gives from now on."""
+    found: list[list[torch.Tensor] | None] = []
+    mixtures = globa_by_rows.mixtures
+
+    def kept(*values: object) -> list[torch.Tensor] | None:
+        found.append(mixtures(*values))
+        return found[-1]
+
+    monkeypatch.setattr(globa_by_rows, "mixtures", kept)
+    return found
+
+
+def numbers(drift: Drift) -> list[float]:
+    return [drift.base, drift.merged, drift.change, *drift.task_vectors]
+
+
 def merged(recipe: Recipe, out: Path, **options: bool) -> dict[str, torch.Tensor]:
     run_merge(recipe, out, MergeOptions(**options))
     return load_file(out / "model.safetensors")
 
 
-@pytest.mark.parametrize("kind", ["LoRA pair", "tied", "sharded", "vocabulary differs", "experts", "three fine-tunes"])
+def without_a_tensor(folder: Path) -> Family:
+    """One fine-tune lacks a matrix, which counts as unchanged."""
+    base, fine_tuned = family(folder)
+    weights = load_file(fine_tuned[0] / "model.safetensors")
+    del weights["model.layers.0.mlp.up_proj.weight"]
+    save_file(weights, fine_tuned[0] / "model.safetensors")
+    return base, fine_tuned
+
+
+def tall_experts(folder: Path) -> Family:
+    """A stack of three matrices of 24×8, one of which is merged at a time."""
+    name = "model.layers.0.mlp.experts.up_proj"
+    stacks = [torch.randn(3, 24, 8, generator=torch.Generator().manual_seed(seed)) for seed in range(3)]
+    moved = [stacks[0], *(stacks[0] + 0.01 * stack for stack in stacks[1:])]
+    base, fine_tuned = family(folder / "others")
+    paths = [
+        single(folder / path.name, load_file(path / "model.safetensors") | {name: stack})
+        for path, stack in zip((base, *fine_tuned), moved, strict=True)
+    ]
+    return paths[0], paths[1:]
+
+
+KINDS = {
+    **{kind: INPUTS[kind] for kind in ("LoRA pair", "tied", "sharded", "vocabulary differs", "three fine-tunes")},
+    **{kind: INPUTS[kind] for kind in ("fp16", "bf16", "fp8")},
+    "float64": lambda folder: family(folder, dtype=torch.float64),
+    "without a tensor": without_a_tensor,
+    "tall experts": tall_experts,
+}
+ROUNDED = {"fp16": 2e-4, "bf16": 2e-3, "fp8": 0.3}
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_the_result_is_that_of_the_analysis(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
-    models = INPUTS[kind](tmp_path / "models")
+    models = KINDS[kind](tmp_path / "models")
     recipe = recipe_of(models, vocab="union" if kind == "vocabulary differs" else None)
-    ways: list[Way] = []
-    whole = merged(recipe, tmp_path / "whole")
-    mixtures = globa_by_rows.mixtures
-
-    def counted(*values: object) -> list[torch.Tensor] | None:
-        ways.append(Way.ROWS)
-        return mixtures(*values)
-
-    monkeypatch.setattr(globa_by_rows, "mixtures", counted)
+    whole = run_merge(recipe, tmp_path / "whole")
+    found = seen(monkeypatch)
     monkeypatch.setattr(globa_by_rows, "TALL", 1)
     # Rows come some at a time.
     monkeypatch.setattr("globa_tui.jobs.weights.PIECE", 100)
-    by_rows = merged(recipe, tmp_path / "by-rows")
-    # Factors are cheaper analysed; the embedding is no change of theirs.
-    assert bool(ways) == (kind != "LoRA pair")
-    for name, weight in whole.items():
-        torch.testing.assert_close(by_rows[name], weight, rtol=0, atol=2e-6)
+    by_rows = run_merge(recipe, tmp_path / "by-rows")
+    # Factors are cheaper analysed.
+    assert bool(found) == (kind != "LoRA pair")
+    assert None not in found
+    for name, drift in whole.drift.items():
+        assert numbers(by_rows.drift[name]) == pytest.approx(numbers(drift), rel=1e-3, abs=1e-6), name
+    tensors = (load_file(tmp_path / name / "model.safetensors") for name in ("whole", "by-rows"))
+    for (name, weight), other in zip(next(tensors).items(), next(tensors).values(), strict=True):
+        torch.testing.assert_close(other.double(), weight.double(), rtol=0, atol=ROUNDED.get(kind, 2e-6), msg=name)
 
 
-def test_a_tall_embedding_is_never_held(tmp_path: Path) -> None:
+def test_a_tall_embedding_is_never_held(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     models = tall(tmp_path)
     recipe = recipe_of(models)
+    read = LayerWeights.read
+
+    def refused(weights: LayerWeights, layer: Layer) -> object:
+        assert layer.name != EMBEDDING
+        return read(weights, layer)
+
+    monkeypatch.setattr(LayerWeights, "read", refused)
+    merged(recipe, tmp_path / "out")
     index = build_index(open_checkpoint(str(models[0])), [open_checkpoint(str(path)) for path in models[1]])
     merger = make_merger(recipe, index, None, torch.device("cpu"))
     ways = {layer.name: merger.way(layer) for layer in index.layers}
@@ -82,6 +140,16 @@ def test_a_tall_embedding_is_never_held(tmp_path: Path) -> None:
     assert small == large
 
 
+def test_stored_factors_are_taken_where_there_are_some(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    base, fine_tuned = tall(tmp_path)
+    found = seen(monkeypatch)
+    for factors in (True, False):
+        run = tmp_path / f"{factors}.globa"
+        run_analysis(AnalysisRequest(str(base), tuple(map(str, fine_tuned)), run, AnalysisSettings(factors=factors)))
+        merged(Recipe(run=str(run)), tmp_path / f"{factors}")
+        assert len(found) == (0 if factors else 1)
+
+
 def test_what_is_not_finite_is_said_with_file_and_tensor(tmp_path: Path) -> None:
     models = tall(tmp_path)
     weights = load_file(models[1][1] / "model.safetensors")
@@ -91,7 +159,7 @@ def test_what_is_not_finite_is_said_with_file_and_tensor(tmp_path: Path) -> None
         merged(recipe_of(models), tmp_path / "out")
 
 
-def test_what_squares_do_not_hold_is_analysed_whole(tmp_path: Path) -> None:
+def test_what_squares_do_not_hold_is_analysed_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A change whose singular values span seven decades, all of them kept."""
     models = tall(tmp_path)
     weights = load_file(models[0] / "model.safetensors")
@@ -102,5 +170,7 @@ def test_what_squares_do_not_hold_is_analysed_whole(tmp_path: Path) -> None:
         save_file(weights | {EMBEDDING: moved.float()}, path / "model.safetensors")
     settings = {"svd_energy": [1.0, 1.0], "eta": [1.0, 1.0], "basis_energy": 1.0}
     recipe = recipe_of(models, settings=settings, coefficients=dict.fromkeys(PATTERNS, 1.0))
+    found = seen(monkeypatch)
     wanted = weights[EMBEDDING] + 2 * (moved.float() - weights[EMBEDDING])
     torch.testing.assert_close(merged(recipe, tmp_path / "out")[EMBEDDING], wanted, rtol=0, atol=2e-6)
+    assert found == [None]
