@@ -1,7 +1,8 @@
 """Peak memory of merges against four times the largest tensor and 0.6 GB.
 
 `python -m benchmarks.merge_memory [BLOCKS] [NAME …]` for models of a few blocks, `… square SIDE NAME …` for two square
-matrices of that side, `… llama NAME …` for a block of Llama 7B below its embedding, `… tenfold [ROWSxCOLS] NAME …` for
+matrices of that side, `… llama [INNER] NAME …` for a block of Llama 7B below its embedding, or of a model whose
+feed-forward layers are as wide as that (14336: Mistral 7B), `… tenfold [ROWSxCOLS] NAME …` for
 a model that is ten times as large as that bound.
 """
 
@@ -106,15 +107,15 @@ def square(methods: list[str], side: int) -> list[Row]:
     return merge_rows(methods, two, f"2 of {side}²")
 
 
-def llama(methods: list[str]) -> None:
+def llama(methods: list[str], inner: int = 11008) -> None:
     """The shapes of Llama 7B, each once: the matrices are large, and the embedding is larger."""
     made = {
         "model.embed_tokens.weight": (32000, 4096),
         "model.layers.0.self_attn.q_proj.weight": (4096, 4096),
-        "model.layers.0.mlp.gate_proj.weight": (11008, 4096),
-        "model.layers.0.mlp.down_proj.weight": (4096, 11008),
+        "model.layers.0.mlp.gate_proj.weight": (inner, 4096),
+        "model.layers.0.mlp.down_proj.weight": (4096, inner),
     }
-    print(table(merge_rows(methods, made, "32000×4096, 4096², 11008×4096 and 4096×11008")))
+    print(table(merge_rows(methods, made, f"32000×4096, 4096², {inner}×4096 and 4096×{inner}")))
 
 
 def tenfold(methods: list[str], rows: int = 2048, cols: int = 2048) -> None:
@@ -130,7 +131,7 @@ if __name__ == "__main__":
         shape = [int(side) for word in words[1:2] if word[0].isdigit() for side in word.split("x")]
         tenfold(words[2 if shape else 1 :], *shape)
     elif words[:1] == ["llama"]:
-        llama(words[1:])
+        llama([word for word in words[1:] if not word.isdigit()], *(int(word) for word in words[1:] if word.isdigit()))
     elif words[:1] == ["square"]:
         print(table(square(words[2:], int(words[1]))))
     else:
