@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 
 import torch
 
+from analysis.errors import NotFiniteError
 from analysis.layer import pruned_matrices
 from analysis.merge import Preparation, globa_by_rows
 from analysis.merge.globa import merged_delta, weigh_in_place
@@ -68,8 +69,13 @@ class GlobaMerger:
             return
         base, models = values.whole()
         measured = norms(base, models)
-        # Widened only when it is added: the analysis needs the memory.
-        merged = self._delta(values.layer, base, models, coefficients).to(self.options.dtype)
+        try:
+            merged = self._delta(values.layer, base, models, coefficients).to(self.options.dtype)
+        except NotFiniteError:
+            # NaN was let through, which no analysis takes.
+            yield from self._skipped(values)
+            return
+        # Widened only now: the analysis needs the memory.
         merged.add_(base.to(self.options.dtype))
         yield Merged(0, base.reshape(-1), merged.reshape(-1), measured)
 

@@ -159,6 +159,23 @@ def test_what_is_not_finite_is_said_with_file_and_tensor(tmp_path: Path) -> None
         merged(recipe_of(models), tmp_path / "out")
 
 
+@pytest.mark.parametrize("name", [EMBEDDING, "model.layers.0.mlp.up_proj.weight"])
+def test_what_is_not_finite_is_averaged_where_it_may_pass(tmp_path: Path, name: str) -> None:
+    models = tall(tmp_path)
+    weights = load_file(models[1][1] / "model.safetensors")
+    weights[name][3, 5] = float("nan")
+    save_file(weights, models[1][1] / "model.safetensors")
+    recipe = recipe_of(models)
+    result = run_merge(recipe, tmp_path / "out", MergeOptions(allow_failed=True))
+    assert result.passed_through == (name,)
+    base, first, second = (load_file(path / "model.safetensors")[name] for path in (models[0], *models[1]))
+    one, two = recipe.skip_weights_for(2)
+    found = load_file(tmp_path / "out" / "model.safetensors")[name]
+    wanted = base + one * (first - base) + two * (second - base)
+    torch.testing.assert_close(found, wanted, rtol=0, atol=1e-6, equal_nan=True)
+    assert int(found.isnan().sum()) == 1
+
+
 def test_what_squares_do_not_hold_is_analysed_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A change whose singular values span seven decades, all of them kept."""
     models = tall(tmp_path)
