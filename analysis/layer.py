@@ -194,12 +194,15 @@ def pruned_matrices(
     svds = [svd for svd, _ in _all_decomposed(base, fine_tuned, options)]
     fine_tuned.clear()
     values = [svd.singular_values for svd in svds]
-    lefts, rights = [svd.left for svd in svds], [svd.right for svd in svds]
+    spaces = [svd.left for svd in svds], [svd.right for svd in svds]
     del svds
-    left, left_parts = _side(lefts, values, options)
-    del lefts
-    right, right_parts = _side(rights, values, options)
-    del rights
+    sides: dict[int, tuple[Tensor, list[Tensor]]] = {}
+    # The longer side first, whose vectors of the tasks are larger than the coordinates of the other.
+    for side in sorted((0, 1), key=lambda side: base.shape[side], reverse=True):
+        sides[side] = _side(spaces[side], values, options)
+        spaces[side].clear()
+    (left, left_parts), (right, right_parts) = sides[0], sides[1]
+    del sides
     cores = []
     for sigma, eta in zip(values, options.eta, strict=True):
         core = core_matrix(left_parts.pop(0), sigma, right_parts.pop(0))
