@@ -57,7 +57,9 @@ class TruncatedSVD:
         return None if self.spectrum_complete else self.total_energy
 
 
-def truncated_svd(matrix: Float[Tensor, "rows cols"], energy: float) -> TruncatedSVD:
+def truncated_svd(
+    matrix: Float[Tensor, "rows cols"], energy: float, *, most: int | None = None, least: float = 0.0
+) -> TruncatedSVD:
     """Decompose `matrix` and keep the largest rank whose energy stays within `energy`.
 
     Of three ways the cheapest that is accurate enough is taken. Where a randomised sketch holds the wanted energy, its
@@ -73,6 +75,8 @@ def truncated_svd(matrix: Float[Tensor, "rows cols"], energy: float) -> Truncate
         A task vector in float32 or float64.
     energy
         Share of ``‖τ‖_F²`` in (0, 1]. Raising it keeps more rank; 1 keeps the numerical rank.
+    most, least
+        Besides, keep no more triplets than this, and none whose value is at or below this share of σ_1.
 
     Returns
     -------
@@ -102,16 +106,16 @@ def truncated_svd(matrix: Float[Tensor, "rows cols"], energy: float) -> Truncate
     if scale == 0.0:
         return _empty(matrix)
     if matrix.shape[0] < matrix.shape[1]:
-        flipped = truncated_svd(matrix.mT, energy)
+        flipped = truncated_svd(matrix.mT, energy, most=most, least=least)
         beyond = flipped.beyond and (flipped.beyond[1], flipped.beyond[0])
         return replace(flipped, left=flipped.right, right=flipped.left, beyond=beyond)
     if not math.isfinite(scale):
         require_finite(matrix, "the matrix")
     for attempt in (_from_range, _from_gram):
-        found = attempt(matrix, energy, scale)
+        found = attempt(matrix, energy, scale, most, least)
         if found is not None and found.accuracy.within(matrix.dtype):
             return found
-    return _from_lapack(matrix, energy)
+    return _from_lapack(matrix, energy, most, least)
 
 
 def _empty(matrix: Float[Tensor, "rows cols"]) -> TruncatedSVD:
@@ -128,7 +132,9 @@ def _empty(matrix: Float[Tensor, "rows cols"]) -> TruncatedSVD:
     )
 
 
-def _from_range(matrix: Float[Tensor, "rows cols"], energy: float, scale: float) -> TruncatedSVD | None:
+def _from_range(
+    matrix: Float[Tensor, "rows cols"], energy: float, scale: float, most: int | None, least: float
+) -> TruncatedSVD | None:
     """Decompose a tall matrix by subspace iteration; None where that would not be cheaper, or not accurate."""
     if matrix.shape[1] < range_finder.SMALLEST_SIDE:
         return None
@@ -139,6 +145,7 @@ def _from_range(matrix: Float[Tensor, "rows cols"], energy: float, scale: float)
         return None
     spectrum = found.values
     rank = spectrum.shape[0] if energy == 1.0 else largest_rank_within(spectrum, energy, total * scale**2)
+    rank = _limited(rank, spectrum, most, least)
     if float(spectrum[rank - 1]) < _resolved(matrix.dtype) * float(spectrum[0]):
         return None
     left, right = found.left[:, :rank].to(matrix.dtype), found.right[:, :rank].to(matrix.dtype)
@@ -168,9 +175,13 @@ def _beyond(found: range_finder.Leading, rank: int, dtype: torch.dtype) -> tuple
     return left, right
 
 
-def _from_gram(matrix: Float[Tensor, "rows cols"], energy: float, scale: float) -> TruncatedSVD | None:
+def _from_gram(
+    matrix: Float[Tensor, "rows cols"], energy: float, scale: float, most: int | None, least: float
+) -> TruncatedSVD | None:
     """Decompose a tall matrix through ``τᵀτ``; None where squaring loses what is wanted."""
-    found = right_vectors(gram_matrix(matrix, scale), energy, matrix.shape[0], matrix.dtype, scale)
+    gram = gram_matrix(matrix, scale)
+    found = right_vectors(gram, energy, matrix.shape[0], matrix.dtype, scale, most=most, least=least)
+    del gram
     if found is None:
         return None
     spectrum, right = found
@@ -182,7 +193,14 @@ def _from_gram(matrix: Float[Tensor, "rows cols"], energy: float, scale: float) 
 
 
 def right_vectors(
-    gram: Float[Tensor, "cols cols"], energy: float, rows: int, dtype: torch.dtype, scale: float = 1.0
+    gram: Float[Tensor, "cols cols"],
+    energy: float,
+    rows: int,
+    dtype: torch.dtype,
+    scale: float = 1.0,
+    *,
+    most: int | None = None,
+    least: float = 0.0,
 ) -> tuple[Float[Tensor, " cols"], Float[Tensor, "cols rank"]] | None:
     """Compute the spectrum of a tall matrix, and its kept right singular vectors, from ``(τ/scale)ᵀ(τ/scale)``.
 
@@ -192,6 +210,8 @@ def right_vectors(
         The Gram matrix in float64, which is overwritten.
     energy, rows, dtype
         The share of energy, and the rows and precision of τ: with the first, they say which rank is kept.
+    most, least
+        As for `truncated_svd`.
 
     Returns
     -------
@@ -202,20 +222,20 @@ def right_vectors(
     except LinAlgError:
         return None
     spectrum = eigenvalues.flip(0).clamp(min=0).sqrt() * scale
-    rank = _rank(spectrum, energy, rows, dtype)
+    rank = _limited(_rank(spectrum, energy, rows, dtype), spectrum, most, least)
     if rank and float(spectrum[rank - 1]) < _resolved(dtype) * float(spectrum[0]):
         return None
     # Every copy of the vectors is as large as the Gram matrix.
     return spectrum, vectors[:, vectors.shape[1] - rank :].flip(1)
 
 
-def _from_lapack(matrix: Float[Tensor, "rows cols"], energy: float) -> TruncatedSVD:
+def _from_lapack(matrix: Float[Tensor, "rows cols"], energy: float, most: int | None, least: float) -> TruncatedSVD:
     try:
         left, spectrum, right = torch.linalg.svd(matrix.double(), full_matrices=False)
     except LinAlgError:
         msg = f"the SVD of a {matrix.shape[0]}×{matrix.shape[1]} matrix did not converge in float64"
         raise DecompositionError(msg) from None
-    rank = _rank(spectrum, energy, max(matrix.shape), matrix.dtype)
+    rank = _limited(_rank(spectrum, energy, max(matrix.shape), matrix.dtype), spectrum, most, least)
     left = left[:, :rank].to(matrix.dtype).contiguous()
     return _whole(matrix, left, spectrum, right.mT[:, :rank].to(matrix.dtype).contiguous(), "svd")
 
@@ -243,6 +263,12 @@ def _whole(
 
 def _rank(spectrum: Float[Tensor, " full"], energy: float, largest_side: int, dtype: torch.dtype) -> int:
     return min(largest_rank_within(spectrum, energy), numerical_rank(spectrum, largest_side, dtype))
+
+
+def _limited(rank: int, spectrum: Float[Tensor, " computed"], most: int | None, least: float) -> int:
+    """The rank that two further limits leave of one."""
+    above = int((spectrum[:rank] > least * spectrum[0]).sum()) if rank else 0
+    return above if most is None else min(above, most)
 
 
 def _resolved(dtype: torch.dtype) -> float:

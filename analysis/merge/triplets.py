@@ -71,7 +71,8 @@ def leading_triplets(
     With a tolerance through the smaller Gram matrix in float64 (`truncated_svd`), else LAPACK in float64.
     """
     if tolerance is not None:
-        svd = truncated_svd(matrix, 1.0)
+        # What is left out anyway is not to decide how the matrix is decomposed.
+        svd = truncated_svd(matrix, 1.0, most=count, least=tolerance if scale is None else 0.0)
         if svd.rank:
             limit = tolerance * (float(svd.singular_values[0]) if scale is None else scale)
             count = min(count, int((svd.singular_values > limit).sum()))

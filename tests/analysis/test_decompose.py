@@ -106,3 +106,25 @@ def test_lapack_that_does_not_converge_is_an_error_of_one_line(monkeypatch):
     monkeypatch.setattr(torch.linalg, "svd", fail)
     with pytest.raises(DecompositionError, match="6×4 matrix did not converge"):
         truncated_svd(matrix, 1.0)
+
+
+@pytest.mark.parametrize("shape", [(60, 40), (40, 60), (800, 600)])
+def test_what_is_left_out_anyway_does_not_decide_how(shape):
+    """A value between the numerical rank and what squares hold is left to LAPACK only where it is kept."""
+    values = torch.cat([decaying(min(shape) - 1, 0.3), torch.tensor([5e-6])])
+    tau = with_spectrum(*shape, values, 1).float()
+    whole = truncated_svd(tau, 1.0)
+    assert (whole.method, whole.rank) == ("svd", min(shape))
+    for limits, rank in (({"most": 7}, 7), ({"least": 1e-5}, min(shape) - 1), ({"most": 9, "least": 0.9}, 1)):
+        found = truncated_svd(tau, 1.0, **limits)
+        assert (found.method, found.rank) == ("gram", rank)
+        assert found.singular_values.tolist() == pytest.approx(values[:rank].tolist(), rel=1e-5)
+        kept = whole.left[:, :rank] * whole.singular_values[:rank].float() @ whole.right[:, :rank].T
+        assert relative(found.left * found.singular_values.float() @ found.right.T, kept) <= 2e-6
+
+
+def test_limits_hold_for_what_a_sketch_finds():
+    tau = with_spectrum(700, 600, decaying(12), 1).float()
+    found = truncated_svd(tau, 1.0, most=5)
+    assert (found.method, found.rank) == ("range", 5)
+    assert truncated_svd(tau, 1.0, least=0.5).rank == int((decaying(12) > 0.5).sum())
