@@ -238,7 +238,7 @@ def test_weak_directions_come_some_rows_at_a_time(monkeypatch, rows):
         assert relative(found.vectors @ part, space) <= 1e-12
 
 
-@pytest.mark.parametrize("size", [1.5, 2.0, 1e6, 1e-3])
+@pytest.mark.parametrize("size", [0.8, 1.2, 2.0, 1e6, 1e-3])
 def test_columns_far_from_orthonormal_become_so_all_the_same(size):
     """From an eigenvalue of 3 on Newton–Schulz steps lead away, and from a small one not far enough."""
     vectors = orthonormal(30, 8, 1)
