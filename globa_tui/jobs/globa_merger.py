@@ -72,6 +72,8 @@ class GlobaMerger:
         try:
             merged = self._delta(values.layer, base, models, coefficients).to(self.options.dtype)
         except NotFiniteError:
+            if not values.allow_failed:
+                raise
             # NaN was let through, which no analysis takes.
             yield from self._skipped(values)
             return

@@ -68,8 +68,8 @@ class LayerValues:
     """
 
     def __init__(self, layer: Layer, index: Index, weights: LayerWeights, *, allow_failed: bool) -> None:
-        self.layer, self.dtype = layer, working_dtype(layer.dtype)
-        self._index, self._weights, self._allow_failed = index, weights, allow_failed
+        self.layer, self.dtype, self.allow_failed = layer, working_dtype(layer.dtype), allow_failed
+        self._index, self._weights = index, weights
         self._loaded: tuple[torch.Tensor, list[Model]] | None = None
 
     def load(self) -> None:
@@ -92,7 +92,7 @@ class LayerValues:
             (weight, *models),
             strict=True,
         ):
-            bad = 0 if self._allow_failed else bad_entries(tensor)
+            bad = 0 if self.allow_failed else bad_entries(tensor)
             if bad:
                 msg = (
                     f"{checkpoint.path}: tensor {name} holds {bad} NaN or infinite entries of {weight.numel()}; "
@@ -116,6 +116,6 @@ class LayerValues:
         for part in self.parts(by_rows=by_rows):
             norms = tuple(map(norm, (part.weight, *part.deltas)))
             # A norm is finite where all entries are.
-            if not self._allow_failed and not all(map(math.isfinite, norms)):
+            if not self.allow_failed and not all(map(math.isfinite, norms)):
                 self.whole()
             yield part, norms

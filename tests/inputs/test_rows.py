@@ -176,6 +176,17 @@ def test_what_is_not_finite_is_averaged_where_it_may_pass(tmp_path: Path, name: 
     assert int(found.isnan().sum()) == 1
 
 
+@pytest.mark.parametrize("name", [EMBEDDING, "model.layers.0.mlp.up_proj.weight"])
+def test_a_task_vector_that_overflows_is_not_averaged_without_a_word(tmp_path: Path, name: str) -> None:
+    models = tall(tmp_path)
+    for path, value in ((models[0], -3e38), (models[1][1], 3e38)):
+        weights = load_file(path / "model.safetensors")
+        weights[name][3, 5] = value
+        save_file(weights, path / "model.safetensors")
+    with pytest.raises(NotFiniteError, match=r"the task vector overflows torch.float32; use precision float64"):
+        merged(recipe_of(models), tmp_path / "out")
+
+
 def test_what_squares_do_not_hold_is_analysed_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A change whose singular values span seven decades, all of them kept."""
     models = tall(tmp_path)
